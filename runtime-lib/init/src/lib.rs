@@ -1,0 +1,2 @@
+//! teu-init.
+#![no_std]
