@@ -1,1 +1,2 @@
 //! teu.
+pub mod error;

@@ -1,0 +1,293 @@
+//! The fixed layout of an init program: what the library writes and `teu-init` executes.
+//!
+//! A program is one sealed memfd: a [`Header`], then [`Header::steps`] records of type [`Step`], then data (strings,
+//! pointer tables, numbers). `teu-init` maps it at [`ADDRESS`], so every pointer in it is absolute and valid as it
+//! stands, also for the kernel (`argv`, `envp`). All numbers have the machine's byte order: the two sides are built together.
+
+/// Where `teu-init` maps the program. Free in every 64-bit address space that Linux offers (the smallest has 39 bits).
+pub const ADDRESS: u64 = 0x10_0000_0000;
+
+/// First field of every program; changes with the layout.
+pub const MAGIC: u64 = u64::from_ne_bytes(*b"teuinit1");
+
+/// The argument vector of `teu-init` itself: only a name, shown by `ps` until the container's program takes its place.
+pub const NAME: &core::ffi::CStr = c"teu-init";
+
+/// Descriptors that `teu-init` finds open, counted from the first number above the container's own descriptors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Slot {
+    /// The program's memfd.
+    Program = 0,
+    /// One end of the `SOCK_SEQPACKET` pair to the library.
+    Channel = 1,
+    /// The detached tree of the root filesystem, later the container's `/`.
+    Root = 2,
+    /// Read end of exec.fifo.
+    Fifo = 3,
+    /// The first descriptor that belongs to one container's configuration (namespaces, bind sources).
+    First = 4,
+}
+
+/// The start of a program.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Header {
+    /// [`MAGIC`].
+    pub magic: u64,
+    /// Number of steps behind this header.
+    pub steps: u32,
+    /// Number of [`Slot::Program`]: slot *n* is the descriptor `fd_base + n`.
+    pub fd_base: u32,
+    /// Address of the [`ErrnoText`] table for failures that nobody but the container's stderr can hear.
+    pub errno_texts: u64,
+    /// Number of entries in that table.
+    pub errno_count: u64,
+}
+
+/// One step: an operation and its arguments, whose meaning is told at each [`Op`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Step {
+    /// The number of an [`Op`].
+    pub op: u64,
+    /// Arguments; unused ones are zero.
+    pub args: [u64; 6],
+}
+
+/// The words for one errno.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct ErrnoText {
+    /// The errno.
+    pub errno: u64,
+    /// Address of its NUL-terminated text.
+    pub text: u64,
+}
+
+/// What `teu-init` says when a step fails: one message on the channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// Index of the step, or [`Report::NOTIFY`].
+    pub step: u16,
+    /// A [`Detail`], or the rendezvous that was reached.
+    pub detail: u16,
+    /// The errno, zero where the kernel did not refuse anything, or a number that belongs to the rendezvous.
+    pub errno: i32,
+}
+
+impl Report {
+    /// Step number of a message that is no failure: a rendezvous was reached.
+    pub const NOTIFY: u16 = u16::MAX;
+
+    /// The message as it travels.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 8] {
+        let [a, b] = self.step.to_ne_bytes();
+        let [c, d] = self.detail.to_ne_bytes();
+        let [e, f, g, h] = self.errno.to_ne_bytes();
+        [a, b, c, d, e, f, g, h]
+    }
+
+    /// The message that arrived.
+    #[must_use]
+    pub fn from_bytes([a, b, c, d, e, f, g, h]: [u8; 8]) -> Self {
+        Self {
+            step: u16::from_ne_bytes([a, b]),
+            detail: u16::from_ne_bytes([c, d]),
+            errno: i32::from_ne_bytes([e, f, g, h]),
+        }
+    }
+}
+
+/// Which part of a step failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Detail {
+    /// The step's one system call.
+    Call = 0,
+    /// Finding the destination below the root filesystem.
+    Resolve = 1,
+    /// Making the destination because it was not there.
+    Create = 2,
+    /// A file that was there is not what it has to be (the errno says nothing).
+    Verify = 3,
+    /// Opening or copying the tree to attach.
+    Tree = 4,
+    /// Setting attributes of a mount.
+    Attributes = 5,
+    /// Attaching a mount to its destination.
+    Attach = 6,
+    /// The library's end of the channel is gone.
+    Hangup = 7,
+}
+
+impl Detail {
+    /// The detail with this number.
+    #[must_use]
+    pub fn from_number(number: u16) -> Self {
+        match number {
+            1 => Self::Resolve,
+            2 => Self::Create,
+            3 => Self::Verify,
+            4 => Self::Tree,
+            5 => Self::Attributes,
+            6 => Self::Attach,
+            7 => Self::Hangup,
+            _ => Self::Call,
+        }
+    }
+}
+
+macro_rules! ops {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal,)+) => {
+        /// Every operation that `teu-init` can perform, with its arguments in order.
+        ///
+        /// "Path" is the address of a NUL-terminated path that is resolved below the container's root filesystem; "text" is the
+        /// address of any NUL-terminated string; "fd" is a descriptor's number.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u64)]
+        pub enum Op {
+            $($(#[doc = $doc])+ $name = $number,)+
+        }
+
+        impl Op {
+            /// The operation with this number.
+            #[must_use]
+            pub fn from_number(number: u64) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$name),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+ops! {
+    /// Closes every descriptor from this number on. Argument: first fd.
+    CloseFrom = 1,
+    /// Sets every signal to its default action and clears the signal mask: exec keeps both otherwise (signal(7)).
+    ResetSignals = 2,
+    /// Waits until the library says that it has reached a rendezvous. Argument: the rendezvous.
+    Await = 3,
+    /// Tells the library that a rendezvous is reached. Argument: the rendezvous.
+    Notify = 4,
+    /// Joins a namespace (setns(2)). Arguments: fd, CLONE_NEW* flag.
+    JoinNamespace = 5,
+    /// Makes new namespaces (unshare(2)). Argument: CLONE_NEW* flags.
+    Unshare = 6,
+    /// Goes on in a sibling process (clone(2) with `CLONE_PARENT`), because a PID namespace holds children only. The new pid is
+    /// notified as the rendezvous. Arguments: CLONE_NEW* flags, the rendezvous.
+    Reclone = 7,
+    /// Sets the three user ids (setresuid(2)). Argument: uid.
+    SetUid = 8,
+    /// Sets the three group ids (setresgid(2)). Argument: gid.
+    SetGid = 9,
+    /// Sets the supplementary groups (setgroups(2)). Arguments: address of u32 gids, their number.
+    SetGroups = 10,
+    /// Clears the ambient capability set, then raises the given ones; those that cannot be raised are left out. Argument: bit mask.
+    AmbientCapabilities = 11,
+    /// Brings the loopback interface up (netdevice(7)).
+    LoopbackUp = 12,
+    /// Starts a session (setsid(2)).
+    StartSession = 13,
+    /// Writes a file of the runtime's own filesystem. Arguments: text path, address of the bytes, their number.
+    WriteFile = 14,
+    /// Changes the propagation of the mount at the working directory or at `/` (mount(2)). Arguments: text path, MS_* flags.
+    SetPropagation = 15,
+    /// Attaches the root filesystem's tree over `/` of the new mount namespace and enters it. No arguments.
+    AttachRoot = 16,
+    /// Mounts a filesystem. Arguments: path, text type, text source, MS_* flags, text data or zero, [`Create`] flags.
+    MountFilesystem = 17,
+    /// Attaches a tree that the library opened. Arguments: fd, path, address of a [`MountAttributes`], [`Create`] flags.
+    AttachTree = 18,
+    /// Changes attributes of the mount at a path. Arguments: path, address of a [`MountAttributes`].
+    SetMountAttributes = 19,
+    /// Changes the propagation of the mount at a path. Arguments: path, MS_* flags.
+    SetMountPropagation = 20,
+    /// Makes a directory and its parents. Arguments: path, mode.
+    MakeDirectory = 21,
+    /// Opens the directory in which the next steps make nodes and links. Argument: path.
+    EnterDirectory = 22,
+    /// Makes a device node in the entered directory. Arguments: text name, mode with file type, device number, uid, gid.
+    MakeNode = 23,
+    /// Makes a symbolic link in the entered directory; what stood there before is kept if it is the same link, else
+    /// replaced when the third argument is 1. Arguments: text name, text target, replace.
+    MakeLink = 24,
+    /// Hides a path: `/dev/null` over a file, an empty read-only directory over a directory. A path that is not there is skipped.
+    /// Argument: path.
+    MaskPath = 25,
+    /// Makes a path read-only by a mount of itself. A path that is not there is skipped. Argument: path.
+    ReadonlyPath = 26,
+    /// Makes the root filesystem `/` and lets go of the old one (pivot_root(2)). No arguments.
+    PivotRoot = 27,
+    /// Sets the host name. Arguments: text, length.
+    SetHostname = 28,
+    /// Sets the NIS domain name. Arguments: text, length.
+    SetDomainname = 29,
+    /// Sets a resource limit (prlimit(2)). Arguments: resource, soft, hard.
+    SetRlimit = 30,
+    /// Drops every capability that is not in the mask from the bounding set. Arguments: bit mask, last capability of the kernel.
+    BoundingCapabilities = 31,
+    /// Sets the effective, permitted and inheritable sets (capset(2)). Arguments: the three bit masks.
+    SetCapabilities = 32,
+    /// Keeps the permitted capabilities over the next change of user ids, or stops to. Argument: 1 or 0.
+    KeepCapabilities = 33,
+    /// Sets `no_new_privs` (prctl(2)). No arguments.
+    NoNewPrivileges = 34,
+    /// Sets the file mode creation mask. Argument: mask.
+    Umask = 35,
+    /// Enters the working directory and checks that it is inside the root. Arguments: text path, 1 if a refusal may wait for
+    /// a second try under the container's user.
+    ChangeDirectory = 36,
+    /// Chooses the program. Arguments: address of a table of text paths, their number.
+    FindExecutable = 37,
+    /// Replaces stdin, stdout and stderr that are the host's `/dev/null` by the container's, and gives those that are pipes,
+    /// sockets or files to the container's user. Argument: uid.
+    AdoptStdio = 38,
+    /// Waits until someone writes to exec.fifo. Argument: fd.
+    AwaitStart = 39,
+    /// Makes every descriptor from this number on close at exec. Argument: first fd.
+    CloseOnExecFrom = 40,
+    /// Executes the chosen program. Arguments: address of argv, address of envp, text that begins the message on stderr should it
+    /// fail when nobody listens.
+    Execute = 41,
+}
+
+/// What a mount destination has to be, and what is made when it is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Create;
+
+impl Create {
+    /// A directory, made with its parents when missing.
+    pub const DIRECTORY: u64 = 0;
+    /// A file, made with its parents when missing.
+    pub const FILE: u64 = 1;
+    /// Refuse a destination whose path has a symbolic link: proc and sysfs must not be redirected (CVE-2019-19921).
+    pub const NO_SYMLINKS: u64 = 2;
+}
+
+/// The change that mount_setattr(2) makes, as `struct mount_attr` says it, and how far it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct MountAttributes {
+    /// `MOUNT_ATTR_*` to set.
+    pub set: u64,
+    /// `MOUNT_ATTR_*` to clear.
+    pub clear: u64,
+    /// `MS_*` propagation type, or zero.
+    pub propagation: u64,
+    /// User namespace of an id-mapped mount, used with `MOUNT_ATTR_IDMAP`.
+    pub userns_fd: u64,
+    /// `AT_RECURSIVE` or zero.
+    pub recursive: u64,
+}
+
+impl MountAttributes {
+    /// Whether there is nothing to change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.set == 0 && self.clear == 0 && self.propagation == 0
+    }
+}

@@ -1,0 +1,237 @@
+//! The interpreter: maps the program, performs its steps in order, and says in eight bytes which one failed.
+//!
+//! Runs in the container's first process, in its new namespaces, before the container's program. Nothing here chooses: each
+//! operation does what its step says, and the order is that of the program.
+
+#![allow(unsafe_code, reason = "values are read out of the mapped program")]
+
+mod files;
+mod mounts;
+mod process;
+mod rootfs;
+
+use crate::program::{ADDRESS, Detail, ErrnoText, Header, MAGIC, Op, Report, Slot, Step};
+use crate::sys::{self, Errno, Fd, Text};
+
+/// Why a step failed: which part of it, and the errno.
+pub(crate) type Failure = (Detail, Errno);
+
+/// The result of performing a step.
+pub(crate) type Outcome = core::result::Result<(), Failure>;
+
+/// The plain refusal of a step's one system call.
+pub(crate) fn refused(errno: Errno) -> Failure {
+    (Detail::Call, errno)
+}
+
+/// What the interpreter remembers between steps.
+#[derive(Debug)]
+pub struct Interpreter {
+    header: Header,
+    channel: Fd,
+    root: Fd,
+    /// The directory that the last `EnterDirectory` opened.
+    directory: Fd,
+    /// The container's verified `/dev/null`, once a step needed it.
+    null: Option<Fd>,
+    /// The empty read-only tree that hides directories, once a step needed it.
+    empty: Option<Fd>,
+    /// Whether the working directory is entered.
+    in_cwd: bool,
+    /// The program that `FindExecutable` chose.
+    executable: Text,
+}
+
+/// Executes the program in slot zero and never comes back.
+pub fn run(fd_base: i32) -> ! {
+    let program = Fd(fd_base);
+    let mapped = sys::length(program).and_then(|len| sys::map_at(program, ADDRESS, len));
+    sys::close(program);
+    if mapped.is_err() {
+        sys::exit(sys::EXIT_FAILURE);
+    }
+    // SAFETY: the mapping is in place, read-only and sealed against change, and starts with a header.
+    let header = unsafe { read::<Header>(ADDRESS) };
+    if header.magic != MAGIC {
+        sys::exit(sys::EXIT_PANIC);
+    }
+    let slot = |slot: Slot| Fd(fd_base.wrapping_add(slot as i32));
+    let mut interpreter = Interpreter {
+        header,
+        channel: slot(Slot::Channel),
+        root: slot(Slot::Root),
+        directory: Fd::CWD,
+        null: None,
+        empty: None,
+        in_cwd: false,
+        executable: Text(0),
+    };
+    interpreter.perform_all();
+    sys::exit(sys::EXIT_FAILURE)
+}
+
+impl Interpreter {
+    /// Performs every step until one fails or replaces this program.
+    fn perform_all(&mut self) {
+        for index in 0..self.header.steps {
+            let at = ADDRESS + size_of::<Header>() as u64 + u64::from(index) * size_of::<Step>() as u64;
+            // SAFETY: the program holds as many steps behind its header as the header says.
+            let step = unsafe { read::<Step>(at) };
+            if let Err((detail, errno)) = self.perform(&step) {
+                self.report(index, &step, detail, errno);
+                return;
+            }
+        }
+    }
+
+    /// Performs one step.
+    #[allow(clippy::too_many_lines, reason = "a table: one line for each operation")]
+    fn perform(&mut self, step: &Step) -> Outcome {
+        let [a, b, c, d, e, f] = step.args;
+        let Some(op) = Op::from_number(step.op) else {
+            return Err(refused(Errno::ENOSYS));
+        };
+        match op {
+            Op::CloseFrom => sys::close_range(a, 0).map_err(refused),
+            Op::ResetSignals => process::reset_signals(),
+            Op::Await => self.await_library(a),
+            Op::Notify => self.notify(a, 0),
+            Op::JoinNamespace => sys::setns(fd(a), b).map_err(refused),
+            Op::Unshare => sys::unshare(a).map_err(refused),
+            Op::Reclone => self.reclone(a, b),
+            Op::SetUid => sys::setresuid(a).map_err(refused),
+            Op::SetGid => sys::setresgid(a).map_err(refused),
+            Op::SetGroups => sys::setgroups(Text(a), b).map_err(refused),
+            Op::AmbientCapabilities => process::ambient_capabilities(a),
+            Op::LoopbackUp => process::loopback_up(),
+            Op::StartSession => sys::setsid().map_err(refused),
+            Op::WriteFile => files::write_file(Text(a), Text(b), c),
+            Op::SetPropagation => mounts::set_propagation(Text(a), b),
+            Op::AttachRoot => mounts::attach_root(self.root),
+            Op::MountFilesystem => mounts::mount_filesystem(self.root, [a, b, c, d, e, f]),
+            // SAFETY: the library put a `MountAttributes` at this address of the program.
+            Op::AttachTree => mounts::attach_tree(self.root, fd(a), Text(b), &unsafe { read(c) }, d),
+            // SAFETY: the library put a `MountAttributes` at this address of the program.
+            Op::SetMountAttributes => mounts::set_attributes(self.root, Text(a), &unsafe { read(b) }),
+            Op::SetMountPropagation => mounts::set_mount_propagation(self.root, Text(a), b),
+            Op::MakeDirectory => rootfs::make_directory(self.root, Text(a), b),
+            Op::EnterDirectory => self.enter_directory(Text(a)),
+            Op::MakeNode => files::make_node(self.directory, Text(a), b, c, d, e),
+            Op::MakeLink => files::make_link(self.directory, Text(a), Text(b), c == 1),
+            Op::MaskPath => self.mask_path(Text(a)),
+            Op::ReadonlyPath => mounts::readonly_path(self.root, Text(a)),
+            Op::PivotRoot => mounts::pivot_root(self.root),
+            Op::SetHostname => sys::sethostname(Text(a), b).map_err(refused),
+            Op::SetDomainname => sys::setdomainname(Text(a), b).map_err(refused),
+            Op::SetRlimit => sys::setrlimit(a, b, c).map_err(refused),
+            Op::BoundingCapabilities => process::bounding_capabilities(a, b),
+            Op::SetCapabilities => sys::capset(a, b, c).map_err(refused),
+            Op::KeepCapabilities => process::keep_capabilities(a),
+            Op::NoNewPrivileges => process::no_new_privileges(),
+            Op::Umask => {
+                sys::umask(a);
+                Ok(())
+            }
+            Op::ChangeDirectory => self.change_directory(Text(a), b == 1),
+            Op::FindExecutable => self.find_executable(a, b),
+            Op::AdoptStdio => self.adopt_stdio(a),
+            Op::AwaitStart => process::await_start(fd(a)),
+            Op::CloseOnExecFrom => sys::close_range(a, sys::CLOSE_RANGE_CLOEXEC).map_err(refused),
+            Op::Execute => Err(refused(sys::execve(self.executable, Text(a), Text(b)))),
+        }
+    }
+
+    /// Waits for the library's word that it reached a rendezvous.
+    fn await_library(&self, rendezvous: u64) -> Outcome {
+        loop {
+            match sys::receive(self.channel) {
+                Ok(Some(bytes)) if u64::from_ne_bytes(bytes) == rendezvous => return Ok(()),
+                Ok(_) => return Err((Detail::Hangup, Errno(0))),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(refused(errno)),
+            }
+        }
+    }
+
+    /// Tells the library that a rendezvous is reached.
+    fn notify(&self, rendezvous: u64, number: i32) -> Outcome {
+        let report = Report { step: Report::NOTIFY, detail: (rendezvous & 0xffff) as u16, errno: number };
+        sys::send(self.channel, &report.to_bytes()).map_err(refused)
+    }
+
+    /// Goes on in a sibling: this process tells its pid to the library and is done.
+    fn reclone(&self, flags: u64, rendezvous: u64) -> Outcome {
+        match sys::clone_sibling(flags).map_err(refused)? {
+            0 => Ok(()),
+            pid => {
+                let pid = i32::try_from(pid).unwrap_or(0);
+                let told = self.notify(rendezvous, pid);
+                sys::exit(if told.is_ok() { 0 } else { sys::EXIT_FAILURE })
+            }
+        }
+    }
+
+    /// Says which step failed: to the library, or to the container's stderr when the library is gone.
+    fn report(&self, index: u32, step: &Step, detail: Detail, errno: Errno) {
+        let report = Report { step: (index & 0xffff) as u16, detail: detail as u16, errno: errno.0 };
+        let [.., words] = step.args.first_chunk::<3>().copied().unwrap_or_default();
+        if sys::send(self.channel, &report.to_bytes()).is_err() && step.op == Op::Execute as u64 {
+            process::complain(Text(words), self.errno_text(errno));
+        }
+    }
+
+    /// The words for an errno, from the table in the program.
+    fn errno_text(&self, errno: Errno) -> Text {
+        for index in 0..self.header.errno_count {
+            let at = self.header.errno_texts + index * size_of::<ErrnoText>() as u64;
+            // SAFETY: the table holds as many entries as the header says.
+            let entry = unsafe { read::<ErrnoText>(at) };
+            if i32::try_from(entry.errno) == Ok(errno.0) {
+                return Text(entry.text);
+            }
+        }
+        Text::of(b"error of the kernel without a text\n\0")
+    }
+}
+
+/// The descriptor in an argument.
+fn fd(argument: u64) -> Fd {
+    Fd(i32::try_from(argument).unwrap_or(-1))
+}
+
+/// Reads a value out of the mapped program.
+///
+/// # Safety
+///
+/// `address` is that of a `T` in the program.
+#[allow(unsafe_code, reason = "the program is mapped memory")]
+unsafe fn read<T: Copy>(address: u64) -> T {
+    // SAFETY: the caller vouches for the address; the layout aligns values to eight bytes.
+    unsafe { core::ptr::with_exposed_provenance::<T>(address as usize).read() }
+}
+
+/// The decimal number in the second argument of `argv`, -1 when there is none.
+///
+/// # Safety
+///
+/// `argv` holds `argc` NUL-terminated strings.
+#[must_use]
+#[allow(unsafe_code, reason = "the arguments as the kernel left them")]
+pub unsafe fn decimal_argument(argc: usize, argv: *const *const u8) -> i32 {
+    if argc < 2 {
+        return -1;
+    }
+    // SAFETY: argc says that there is a second argument.
+    let mut at = unsafe { argv.add(1).read() };
+    let mut number = 0_i32;
+    loop {
+        // SAFETY: the string ends with a NUL, and nothing behind it is read.
+        let byte = unsafe { at.read() };
+        if !byte.is_ascii_digit() {
+            return number;
+        }
+        number = number.wrapping_mul(10).wrapping_add(i32::from(byte - b'0'));
+        // SAFETY: the byte just read was not the NUL.
+        at = unsafe { at.add(1) };
+    }
+}

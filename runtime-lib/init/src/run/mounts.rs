@@ -1,0 +1,160 @@
+//! Steps that change the mount namespace.
+
+use super::rootfs::{destination, resolve, resolve_nofollow};
+use super::{Failure, Interpreter, Outcome, refused};
+use crate::program::{Create, Detail, MountAttributes};
+use crate::sys::{self, Errno, Fd, Text};
+
+/// `MOUNT_ATTR_RDONLY`, `MOUNT_ATTR_NOSUID`, `MOUNT_ATTR_NODEV`, `MOUNT_ATTR_NOEXEC`.
+const ATTR_RDONLY: u64 = 1;
+const ATTR_HIDDEN: usize = 1 | 2 | 4 | 8;
+/// `AT_RECURSIVE`.
+const RECURSIVE: u64 = 0x8000;
+
+/// The empty string, where the kernel does not look at an argument.
+fn nothing() -> Text {
+    Text::of(b"\0")
+}
+
+/// Changes how mount events travel at `path`, a path of the runtime's own.
+pub(super) fn set_propagation(path: Text, flags: u64) -> Outcome {
+    sys::mount(nothing(), path, nothing(), flags, Text(0)).map_err(refused)
+}
+
+/// Attaches the container's tree on top of the namespace's `/` and enters it.
+///
+/// The tree hangs on the old root, which this process still has as its root directory, so that host paths stay reachable until
+/// the pivot and pivot_root(2) finds a mount point.
+pub(super) fn attach_root(root: Fd) -> Outcome {
+    sys::attach_tree_at(root, Text::of(b"/\0")).map_err(|errno| (Detail::Attach, errno))?;
+    sys::fchdir(root).map_err(refused)
+}
+
+/// Mounts a filesystem onto its destination. The destination is entered and named `.`: mount(2) takes no descriptor, and this way
+/// needs no procfs.
+pub(super) fn mount_filesystem(root: Fd, [path, kind, source, flags, data, create]: [u64; 6]) -> Outcome {
+    let target = destination(root, Text(path), create)?;
+    let mounted = sys::fchdir(target)
+        .and_then(|()| sys::mount(Text(source), Text::of(b".\0"), Text(kind), flags, Text(data)))
+        .map_err(|errno| (Detail::Attach, errno));
+    sys::close(target);
+    mounted
+}
+
+/// Attaches a detached tree, its attributes changed while nobody can see it.
+pub(super) fn attach_tree(root: Fd, tree: Fd, path: Text, change: &MountAttributes, create: u64) -> Outcome {
+    if !change.is_empty() {
+        sys::mount_setattr(tree, change).map_err(|errno| (Detail::Attributes, errno))?;
+    }
+    let target = destination(root, path, create)?;
+    let attached = sys::attach_tree(tree, target).map_err(|errno| (Detail::Attach, errno));
+    sys::close(target);
+    sys::close(tree);
+    attached
+}
+
+/// Changes attributes of the mount at `path`.
+pub(super) fn set_attributes(root: Fd, path: Text, change: &MountAttributes) -> Outcome {
+    let target = resolve(root, path).map_err(|errno| (Detail::Resolve, errno))?;
+    let changed = sys::mount_setattr(target, change).map_err(|errno| (Detail::Attributes, errno));
+    sys::close(target);
+    changed
+}
+
+/// Changes the propagation of the mount at `path`, which is a directory or a file.
+pub(super) fn set_mount_propagation(root: Fd, path: Text, flags: u64) -> Outcome {
+    const MS_REC: u64 = 0x4000;
+    let recursive = if flags & MS_REC != 0 { RECURSIVE } else { 0 };
+    let change = MountAttributes { propagation: flags & !MS_REC, recursive, ..MountAttributes::default() };
+    set_attributes(root, path, &change)
+}
+
+/// Makes what is at `path` read-only, by a read-only mount of itself; nothing there is nothing to protect.
+pub(super) fn readonly_path(root: Fd, path: Text) -> Outcome {
+    let target = match resolve(root, path) {
+        Ok(fd) => fd,
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+        Err(errno) => return Err((Detail::Resolve, errno)),
+    };
+    let tree = sys::clone_tree(target, true).map_err(|errno| (Detail::Tree, errno))?;
+    let change = MountAttributes { set: ATTR_RDONLY, recursive: RECURSIVE, ..MountAttributes::default() };
+    sys::mount_setattr(tree, &change).map_err(|errno| (Detail::Attributes, errno))?;
+    sys::attach_tree(tree, target).map_err(|errno| (Detail::Attach, errno))?;
+    sys::close(tree);
+    sys::close(target);
+    Ok(())
+}
+
+/// Makes the root filesystem `/`: the new root takes the old one's place, which then lies on top of it and is let go
+/// (pivot_root(2), `pivot_root(".", ".")`).
+pub(super) fn pivot_root(root: Fd) -> Outcome {
+    sys::fchdir(root).map_err(refused)?;
+    sys::pivot_to_working_directory().map_err(refused)?;
+    sys::detach_working_directory().map_err(|errno| (Detail::Attach, errno))?;
+    sys::chdir(Text::of(b"/\0")).map_err(refused)
+}
+
+impl Interpreter {
+    /// Hides what is at `path`.
+    pub(super) fn mask_path(&mut self, path: Text) -> Outcome {
+        let target = match resolve(self.root, path) {
+            Ok(fd) => fd,
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+            Err(errno) => return Err((Detail::Resolve, errno)),
+        };
+        let status = sys::status(target).map_err(|errno| (Detail::Resolve, errno))?;
+        let cover = if is_directory(status.mode) { self.empty_tree()? } else { self.null_device()? };
+        let tree = sys::clone_tree(cover, false).map_err(|errno| (Detail::Tree, errno))?;
+        sys::attach_tree(tree, target).map_err(|errno| (Detail::Attach, errno))?;
+        sys::close(tree);
+        sys::close(target);
+        Ok(())
+    }
+
+    /// One empty read-only filesystem for every hidden directory: a superblock each would cost per-CPU memory each.
+    fn empty_tree(&mut self) -> core::result::Result<Fd, Failure> {
+        if let Some(fd) = self.empty {
+            return Ok(fd);
+        }
+        let tree = (|| {
+            let context = sys::fsopen(Text::of(b"tmpfs\0"))?;
+            sys::fsconfig_string(context, Text::of(b"nr_blocks\0"), Text::of(b"1\0"))?;
+            sys::fsconfig_string(context, Text::of(b"nr_inodes\0"), Text::of(b"2\0"))?;
+            sys::fsconfig_create(context)?;
+            let tree = sys::fsmount(context, ATTR_HIDDEN)?;
+            sys::close(context);
+            Ok(tree)
+        })();
+        let tree = tree.map_err(|errno| (Detail::Tree, errno))?;
+        self.empty = Some(tree);
+        Ok(tree)
+    }
+
+    /// The container's `/dev/null`, which must be that device and no link to anything else (CVE-2025-31133).
+    pub(super) fn null_device(&mut self) -> core::result::Result<Fd, Failure> {
+        const NULL: (u32, u32) = (1, 3);
+        if let Some(fd) = self.null {
+            return Ok(fd);
+        }
+        let fd = resolve_nofollow(self.root, Text::of(b"/dev/null\0")).map_err(|errno| (Detail::Tree, errno))?;
+        let status = sys::status(fd).map_err(|errno| (Detail::Tree, errno))?;
+        if !is_character_device(status.mode) || status.device != NULL {
+            return Err((Detail::Verify, Errno(0)));
+        }
+        self.null = Some(fd);
+        Ok(fd)
+    }
+}
+
+/// `S_ISDIR`.
+fn is_directory(mode: u16) -> bool {
+    mode & 0o170_000 == 0o040_000
+}
+
+/// `S_ISCHR`.
+pub(super) fn is_character_device(mode: u16) -> bool {
+    mode & 0o170_000 == 0o020_000
+}
+
+/// A destination is a directory unless its step says otherwise.
+const _: () = assert!(Create::DIRECTORY == 0);
