@@ -1,0 +1,98 @@
+//! The cgroups of the benchmark: one directory of its own in every hierarchy, below which all
+//! containers are.
+
+use std::fs;
+use std::io::{ErrorKind, Result};
+use std::path::{Path, PathBuf};
+
+use crate::sandbox::{CGROUPS, Layout, unified};
+use crate::sys;
+
+/// The directory; dropping it kills what is left in it and removes it.
+#[derive(Debug)]
+pub(crate) struct Cgroups {
+    /// The path below the root of a hierarchy, as in `linux.cgroupsPath`.
+    pub(crate) path: String,
+}
+
+impl Cgroups {
+    pub(crate) fn new() -> Self {
+        Self { path: format!("/teu-bench-{}", std::process::id()) }
+    }
+
+    /// The path of a container's cgroup, as in `linux.cgroupsPath`.
+    pub(crate) fn of(&self, container: &str) -> String {
+        format!("{}/{container}", self.path)
+    }
+
+    /// The benchmark's directory in the v2 hierarchy, made if need be.
+    pub(crate) fn in_v2(&self) -> Result<PathBuf> {
+        let mount = match Layout::here() {
+            Layout::Cgroup2 => PathBuf::from(CGROUPS),
+            Layout::Hybrid | Layout::Legacy => unified(),
+        };
+        let directory = below(&mount, &self.path);
+        fs::create_dir_all(&directory)?;
+        Ok(directory)
+    }
+
+    /// Kills everything in the benchmark's cgroups and removes them, in all hierarchies.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        for hierarchy in hierarchies()? {
+            remove_tree(&below(&hierarchy, &self.path))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        crate::complain("removing the cgroups", self.sweep());
+    }
+}
+
+fn below(mount: &Path, path: &str) -> PathBuf {
+    mount.join(path.trim_start_matches('/'))
+}
+
+/// The roots of all mounted hierarchies; links like `cpu,cpuacct` lead to one of the others.
+fn hierarchies() -> Result<Vec<PathBuf>> {
+    if Layout::here() == Layout::Cgroup2 {
+        return Ok(vec![PathBuf::from(CGROUPS)]);
+    }
+    directories(Path::new(CGROUPS))
+}
+
+fn directories(parent: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+fn remove_tree(cgroup: &Path) -> Result<()> {
+    let children = match directories(cgroup) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        children => children?,
+    };
+    children.iter().try_for_each(|child| remove_tree(child))?;
+    kill_members(cgroup)?;
+    fs::remove_dir(cgroup)
+}
+
+/// Kills the processes, which are descendants of this subreaper, and waits for those it can.
+fn kill_members(cgroup: &Path) -> Result<()> {
+    let members = fs::read_to_string(cgroup.join("cgroup.procs"))?;
+    for pid in members.lines().filter_map(|line| line.parse().ok()) {
+        let process = sys::pidfd_open(pid)?;
+        sys::kill(pid)?;
+        sys::ended_within(&process, crate::process::PATIENCE)?;
+        // A grandchild is reaped by its own parent, or later by this process.
+        drop(sys::wait(pid));
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! The mount namespace in which a part of the benchmark runs: a tmpfs for its files, and the cgroup
+//! layout that it needs. Nothing of it is visible outside, and it ends with the process.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use crate::failure::{Context as _, Result};
+use crate::options::Cgroup2;
+use crate::{memlock, sys};
+
+/// Where the kernel's control groups are.
+pub(crate) const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// How the host mounts control groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    Cgroup2,
+    /// Controllers on v1, and a cgroup2 without them at `unified`.
+    Hybrid,
+    Legacy,
+}
+
+impl Layout {
+    /// The layout that this process sees.
+    pub(crate) fn here() -> Self {
+        if sys::is_cgroup2(Path::new(CGROUPS)) {
+            Self::Cgroup2
+        } else if sys::is_cgroup2(&unified()) {
+            Self::Hybrid
+        } else {
+            Self::Legacy
+        }
+    }
+}
+
+pub(crate) fn unified() -> PathBuf {
+    Path::new(CGROUPS).join("unified")
+}
+
+/// A private mount namespace; dropping it returns to the one before.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    before: OwnedFd,
+    /// What is not as on the host, for the report.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Sandbox {
+    /// The place for timing: cgroup2 at its usual place, unless the host's layout is asked for.
+    pub(crate) fn for_timing(work: &Path, cgroup2: Cgroup2) -> Result<Self> {
+        let mut sandbox = Self::enter(work)?;
+        if Layout::here() == Layout::Cgroup2 || cgroup2 == Cgroup2::Never {
+            return Ok(sandbox);
+        }
+        sys::mount("cgroup2", Path::new(CGROUPS), 0).context("mounting cgroup2")?;
+        sandbox.notes.push(format!(
+            "the host has no cgroup2 at {CGROUPS}: everything but the memory limits was measured in \
+             a private mount namespace that has it (without controllers)"
+        ));
+        sandbox.notes.extend(memlock::pretend_if_refused()?);
+        Ok(sandbox)
+    }
+
+    /// The place for memory limits: the memory controller wherever the host has it.
+    pub(crate) fn for_limits(work: &Path) -> Result<Self> {
+        let mut sandbox = Self::enter(work)?;
+        if Layout::here() == Layout::Hybrid {
+            sys::unmount(&unified()).context("hiding the unified hierarchy")?;
+            let note = "the memory limits were measured on cgroup v1, in a private mount namespace \
+                        without the host's `unified` hierarchy, because crun refuses hybrid hosts";
+            sandbox.notes.push(note.to_owned());
+        }
+        Ok(sandbox)
+    }
+
+    fn enter(work: &Path) -> Result<Self> {
+        let before = File::open("/proc/self/ns/mnt").context("/proc/self/ns/mnt")?.into();
+        sys::unshare_mounts().context("unsharing the mount namespace")?;
+        let sandbox = Self { before, notes: Vec::new() };
+        let private = libc::MS_REC | libc::MS_PRIVATE;
+        sys::mount("", Path::new("/"), private).context("making the mounts private")?;
+        sys::mount("tmpfs", work, 0).context("mounting a tmpfs for the bundles")?;
+        Ok(sandbox)
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        crate::complain("leaving the mount namespace", sys::enter_mounts(&self.before));
+    }
+}

@@ -1,0 +1,145 @@
+//! The runtime under test: which one it is, and how to invoke it.
+
+use crate::cgroups;
+use crate::command::{Command, Mounts, in_path};
+use crate::{report, sys};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::OnceLock;
+
+/// A runtime: `$RUNTIME`, or else the `teu` of this workspace.
+#[derive(Debug)]
+pub struct Runtime {
+    program: PathBuf,
+    name: String,
+    mounts: Mounts,
+    device_rules: bool,
+}
+
+impl Runtime {
+    /// The runtime that this process tests.
+    ///
+    /// # Panics
+    ///
+    /// When there is none, or it does not answer `--version`, or the caller is not root.
+    pub fn under_test() -> &'static Self {
+        static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+        RUNTIME.get_or_init(|| {
+            assert!(sys::is_root(), "the conformance suite creates containers as root: run it so");
+            sys::become_subreaper().expect("becoming a subreaper");
+            let runtime = Self::new(chosen());
+            report::begin(&runtime.name);
+            runtime
+        })
+    }
+
+    fn new(program: PathBuf) -> Self {
+        let version = Command::new(&program, ["--version"]).run().ok();
+        let name = version.out().split_whitespace().next().unwrap_or("unknown").to_owned();
+        // crun 1.8 refuses a host where v1 and v2 hierarchies both have controllers.
+        let unified_cgroups = name == "crun" && cgroups::host_is_hybrid();
+        if unified_cgroups {
+            report::note("crun runs in a mount namespace of its own, with cgroup v2 only");
+        }
+        // It raises RLIMIT_MEMLOCK before it loads the device filter, and gives up if it must not.
+        let device_rules = name != "crun" || has_capability(CAP_SYS_RESOURCE);
+        if !device_rules {
+            report::note("crun runs without device rules: it needs CAP_SYS_RESOURCE for them");
+        }
+        let mounts = Mounts { unified_cgroups, ..Mounts::default() };
+        Self { program, name, mounts, device_rules }
+    }
+
+    /// False when it cannot set up `linux.resources.devices` here.
+    #[must_use]
+    pub fn can_restrict_devices(&self) -> bool {
+        self.device_rules
+    }
+
+    /// The first word of what it says about its version: `runc`, `crun`, `teu`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Path of the executable.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The last component of the executable's path, as its usage text shows it.
+    #[must_use]
+    pub fn base_name(&self) -> String {
+        self.program.file_name().map_or_else(String::new, |name| name.to_string_lossy().into())
+    }
+
+    /// The mount namespace it needs.
+    #[must_use]
+    pub fn mounts(&self) -> Mounts {
+        self.mounts
+    }
+
+    /// True when it sees only the unified cgroup hierarchy, whatever the host has.
+    #[must_use]
+    pub fn sees_unified_cgroups_only(&self) -> bool {
+        self.mounts.unified_cgroups
+    }
+
+    /// A command line of this runtime.
+    pub fn command<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Command {
+        Command::new(&self.program, words).mounts(self.mounts)
+    }
+
+    /// True for the named runtime; then the test asserts what that one does instead, and the
+    /// difference goes into the report. `fact` says what it does and what the rule is.
+    #[must_use]
+    pub fn differs(&self, name: &str, fact: &str) -> bool {
+        let differs = self.name == name;
+        if differs {
+            report::differs(name, fact);
+        }
+        differs
+    }
+}
+
+const CAP_SYS_RESOURCE: u32 = 24;
+
+/// Whether this process, and so the runtime, has the capability.
+fn has_capability(number: u32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").expect("our own status");
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.expect("a mask of capabilities") & (1 << number) != 0
+}
+
+fn chosen() -> PathBuf {
+    let Some(name) = std::env::var_os("RUNTIME").filter(|name| !name.is_empty()) else {
+        return build_ours();
+    };
+    let name = PathBuf::from(name);
+    in_path(&name).unwrap_or_else(|| panic!("RUNTIME={}: not found in PATH", name.display()))
+}
+
+/// Builds `teu` with the profile of this test executable, beside it. Always, because an executable
+/// that merely exists may be an old one; cargo does nothing when it is fresh.
+fn build_ours() -> PathBuf {
+    let profile_dir = report::profile_directory();
+    let profile = profile_dir.file_name().and_then(OsStr::to_str).expect("a profile has a name");
+    let profile = if profile == "debug" { "dev" } else { profile };
+    let target_dir = profile_dir.parent().expect("a profile directory has a parent");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = process::Command::new(cargo)
+        .args(["build", "--quiet", "--package", "teu-cli", "--profile", profile, "--target-dir"])
+        .arg(target_dir)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("RUNTIME is not set, and cargo cannot be started to build teu");
+    assert!(
+        output.status.success(),
+        "RUNTIME is not set, and building teu failed:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    profile_dir.join("teu")
+}

@@ -1,0 +1,161 @@
+//! The kernel calls the harness needs and the standard library does not offer: the one room here
+//! with unsafe code.
+#![allow(unsafe_code, reason = "raw system calls, each wrapped in a safe function")]
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// True when the caller may create containers without a user namespace.
+#[must_use]
+pub fn is_root() -> bool {
+    // SAFETY: no memory is involved.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// A descriptor of the process, readable by poll when it has ended (Linux 5.3).
+pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is involved.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = checked(RawFd::try_from(fd).map_err(io::Error::other)?)?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sends SIGKILL to the process behind a pidfd.
+pub(crate) fn pidfd_kill(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    let info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo is allowed.
+    let result = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, info, 0)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Which of the descriptors have something to read, or have come to their end; none after `limit`.
+pub(crate) fn poll(fds: &[BorrowedFd<'_>], limit: Duration) -> io::Result<Vec<bool>> {
+    let mut entries: Vec<libc::pollfd> = fds
+        .iter()
+        .map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 })
+        .collect();
+    let count = libc::nfds_t::try_from(entries.len()).map_err(io::Error::other)?;
+    let limit = libc::c_int::try_from(limit.as_millis()).map_err(io::Error::other)?;
+    // SAFETY: `entries` holds `count` initialised elements.
+    match checked(unsafe { libc::poll(entries.as_mut_ptr(), count, limit) }) {
+        Ok(_) => Ok(entries.iter().map(|entry| entry.revents != 0).collect()),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(vec![false; fds.len()]),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes the exit status of a child that has ended; a child is also what a subreaper has inherited.
+pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<ExitStatus> {
+    // SAFETY: all zeroes is a valid siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let id = libc::id_t::try_from(pidfd.as_raw_fd()).map_err(io::Error::other)?;
+    // SAFETY: `info` is valid for the call.
+    checked(unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED) })?;
+    // SAFETY: waitid has filled in the fields of SIGCHLD.
+    let status = unsafe { info.si_status() };
+    let by_signal = info.si_code != libc::CLD_EXITED;
+    Ok(ExitStatus::from_raw(if by_signal { status } else { status << 8 }))
+}
+
+/// Orphans below this process become its children, so that the exit status of a detached
+/// container's process can be seen.
+pub(crate) fn become_subreaper() -> io::Result<()> {
+    // SAFETY: the arguments are numbers.
+    checked(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
+}
+
+/// Makes reading from the descriptor return instead of waiting.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
+}
+
+/// Gives `fd` the number `number` in a child that is about to exec. Async-signal-safe.
+pub(crate) fn place_fd(fd: RawFd, number: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    checked(unsafe { libc::dup2(fd, number) }).map(drop)
+}
+
+/// Leaves the host's mount namespace; no later mount gets back there. Async-signal-safe.
+pub(crate) fn private_mount_namespace() -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    checked(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    mount(None, c"/", None, libc::MS_REC | libc::MS_PRIVATE)
+}
+
+/// Makes every mount of this (private) mount namespace shared. Async-signal-safe.
+pub(crate) fn share_every_mount() -> io::Result<()> {
+    mount(None, c"/", None, libc::MS_REC | libc::MS_SHARED)
+}
+
+/// Covers /sys/fs/cgroup with the unified hierarchy. Async-signal-safe.
+pub(crate) fn mount_unified_cgroups() -> io::Result<()> {
+    mount(Some(c"cgroup2"), c"/sys/fs/cgroup", Some(c"cgroup2"), 0)
+}
+
+fn mount(
+    source: Option<&CStr>,
+    target: &CStr,
+    kind: Option<&CStr>,
+    flags: libc::c_ulong,
+) -> io::Result<()> {
+    let source = source.map_or(std::ptr::null(), CStr::as_ptr);
+    let kind = kind.map_or(std::ptr::null(), CStr::as_ptr);
+    // SAFETY: every pointer is a C string or null.
+    checked(unsafe { libc::mount(source, target.as_ptr(), kind, flags, std::ptr::null()) })
+        .map(drop)
+}
+
+/// Takes a mount out of the tree at once, whatever uses it.
+pub(crate) fn detach_mount(target: &CStr) -> io::Result<()> {
+    // SAFETY: `target` is a C string.
+    checked(unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) })
+        .map(drop)
+}
+
+/// Runs `prepare` in the child between fork and exec.
+///
+/// The closures given here do nothing but the calls above, which neither allocate nor lock.
+pub(crate) fn before_exec(
+    command: &mut std::process::Command,
+    prepare: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: `prepare` only makes system calls (see above).
+    unsafe { command.pre_exec(prepare) };
+}
+
+/// Binds `source` over `target` in the mount namespace of the calling thread.
+///
+/// # Errors
+///
+/// What mount(2) says.
+pub fn bind_mount(source: &CStr, target: &CStr) -> io::Result<()> {
+    mount(Some(source), target, None, libc::MS_BIND)
+}
+
+/// Opens without following a link in the last component, for leftovers that may be hostile.
+#[must_use]
+pub fn major_minor(device: u64) -> (u32, u32) {
+    (libc::major(device), libc::minor(device))
+}
+
+/// A file without a name, to write an input into.
+pub(crate) fn memory_file(name: &CStr) -> io::Result<File> {
+    // SAFETY: `name` is a C string.
+    let fd = checked(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) })?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
