@@ -85,7 +85,8 @@ impl Command {
     /// Hands a descriptor to the program under that number.
     #[must_use]
     pub fn descriptor(mut self, fd: impl Into<OwnedFd>, number: RawFd) -> Self {
-        self.fds.push((fd.into(), number));
+        let fd = sys::move_up(fd.into().as_fd()).expect("another descriptor");
+        self.fds.push((fd, number));
         self
     }
 

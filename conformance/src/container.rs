@@ -31,6 +31,8 @@ pub struct Container {
     pub mounts: Mounts,
     /// The container's first process, once `create` or `run --detach` has succeeded.
     init: Option<OwnedFd>,
+    /// Pipes that its processes write to, held so that nobody of them gets SIGPIPE.
+    pipes: Vec<OwnedFd>,
     root: PathBuf,
     /// Last, so that it goes last.
     directory: Arc<Directory>,
@@ -71,6 +73,7 @@ impl Container {
             cgroup,
             mounts: runtime.mounts(),
             init: None,
+            pipes: Vec::new(),
             root: directory.path().join("state"),
             directory,
         }
@@ -157,6 +160,7 @@ impl Container {
     #[track_caller]
     pub fn create(&mut self) -> Outcome {
         let outcome = self.launch("create", &[]).run().ok();
+        self.pipes.extend([outcome.stdout.hold(), outcome.stderr.hold()]);
         self.adopt();
         outcome
     }
@@ -286,7 +290,17 @@ impl Container {
     }
 
     fn leftovers(&self) -> Leftovers {
-        Leftovers::find(&self.root.join(&self.id), &self.cgroup, self.bundle.directory())
+        let find =
+            || Leftovers::find(&self.root.join(&self.id), &self.cgroup, self.bundle.directory());
+        let left = find();
+        let tolerated = !left.is_empty()
+            && left.is_cgroups_only()
+            && self.runtime.differs("crun", "1.8: leaves the cgroup of a container that failed");
+        if !tolerated {
+            return left;
+        }
+        self.cgroup.remove();
+        find()
     }
 
     /// Deletes the container by the runtime; then what is left by hand.

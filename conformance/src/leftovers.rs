@@ -33,10 +33,12 @@ impl Leftovers {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.state.is_none()
-            && self.cgroups.is_empty()
-            && self.mounts.is_empty()
-            && self.processes.is_empty()
+        self.cgroups.is_empty() && self.is_cgroups_only()
+    }
+
+    /// True when there is nothing but cgroups, without a process in them.
+    pub(crate) fn is_cgroups_only(&self) -> bool {
+        self.state.is_none() && self.mounts.is_empty() && self.processes.is_empty()
     }
 
     /// Ends the processes, so that the rest can be removed.

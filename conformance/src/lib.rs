@@ -23,6 +23,7 @@
 
 mod base_spec;
 mod bundle;
+pub mod capability;
 pub mod cgroups;
 pub mod command;
 mod container;

@@ -2,7 +2,7 @@
 
 use crate::cgroups;
 use crate::command::{Command, Mounts, in_path};
-use crate::{report, sys};
+use crate::{capability, report, sys};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -43,7 +43,7 @@ impl Runtime {
             report::note("crun runs in a mount namespace of its own, with cgroup v2 only");
         }
         // It raises RLIMIT_MEMLOCK before it loads the device filter, and gives up if it must not.
-        let device_rules = name != "crun" || has_capability(CAP_SYS_RESOURCE);
+        let device_rules = name != "crun" || capability::is_held("CAP_SYS_RESOURCE");
         if !device_rules {
             report::note("crun runs without device rules: it needs CAP_SYS_RESOURCE for them");
         }
@@ -102,16 +102,6 @@ impl Runtime {
         }
         differs
     }
-}
-
-const CAP_SYS_RESOURCE: u32 = 24;
-
-/// Whether this process, and so the runtime, has the capability.
-fn has_capability(number: u32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").expect("our own status");
-    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.expect("a mask of capabilities") & (1 << number) != 0
 }
 
 fn chosen() -> PathBuf {

@@ -3,7 +3,7 @@
 use crate::command::TIME_LIMIT;
 use crate::sys;
 use std::io::{ErrorKind, PipeReader, PipeWriter, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 /// What has come out of a pipe so far. Reading never waits, except in [`Stream::wait_for_lines`].
@@ -31,6 +31,11 @@ impl Stream {
     /// The descriptor to poll, until every writer has gone.
     pub(crate) fn as_open_fd(&self) -> Option<BorrowedFd<'_>> {
         (!self.ended).then(|| self.pipe.as_fd())
+    }
+
+    /// Keeps the pipe open for its writers, even when this stream goes.
+    pub(crate) fn hold(&self) -> OwnedFd {
+        self.pipe.as_fd().try_clone_to_owned().expect("another descriptor of a pipe")
     }
 
     /// Reads what is there now.

@@ -82,7 +82,15 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
 }
 
-/// Gives `fd` the number `number` in a child that is about to exec. Async-signal-safe.
+/// A copy of the descriptor with a high number, out of the way of [`place_fd`].
+pub(crate) fn move_up(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is involved.
+    let fd = checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 512) })?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Gives `fd` the number `number` too, in a child that is about to exec. Async-signal-safe.
 pub(crate) fn place_fd(fd: RawFd, number: RawFd) -> io::Result<()> {
     // SAFETY: no memory is involved.
     checked(unsafe { libc::dup2(fd, number) }).map(drop)
@@ -135,21 +143,6 @@ pub(crate) fn before_exec(
     use std::os::unix::process::CommandExt;
     // SAFETY: `prepare` only makes system calls (see above).
     unsafe { command.pre_exec(prepare) };
-}
-
-/// Binds `source` over `target` in the mount namespace of the calling thread.
-///
-/// # Errors
-///
-/// What mount(2) says.
-pub fn bind_mount(source: &CStr, target: &CStr) -> io::Result<()> {
-    mount(Some(source), target, None, libc::MS_BIND)
-}
-
-/// Opens without following a link in the last component, for leftovers that may be hostile.
-#[must_use]
-pub fn major_minor(device: u64) -> (u32, u32) {
-    (libc::major(device), libc::minor(device))
 }
 
 /// A file without a name, to write an input into.
