@@ -43,10 +43,13 @@ pub(crate) fn write(bundle: &Path, rootfs: &Path, variant: &Variant<'_>) -> Resu
 }
 
 fn config(rootfs: &Path, variant: &Variant<'_>) -> Value {
-    let mut resources = json!({"devices": [{"allow": false, "access": "rwm"}]});
-    if let Some(limit) = variant.memory_limit {
-        resources["memory"] = json!({"limit": limit});
-    }
+    let devices = json!([{"allow": false, "access": "rwm"}]);
+    let resources = match variant.memory_limit {
+        Some(limit) => json!({"devices": devices, "memory": {"limit": limit}}),
+        None => json!({"devices": devices}),
+    };
+    let namespaces =
+        ["pid", "network", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({"type": kind}));
     json!({
         "ociVersion": "1.0.2",
         "process": process(variant.arguments),
@@ -56,8 +59,7 @@ fn config(rootfs: &Path, variant: &Variant<'_>) -> Value {
         "linux": {
             "cgroupsPath": variant.cgroup,
             "resources": resources,
-            "namespaces": ["pid", "network", "ipc", "uts", "mount", "cgroup"]
-                .map(|kind| json!({"type": kind})),
+            "namespaces": namespaces,
             "maskedPaths": [
                 "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
                 "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware",
@@ -71,11 +73,12 @@ fn config(rootfs: &Path, variant: &Variant<'_>) -> Value {
 
 fn process(arguments: &[&str]) -> Value {
     let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
+    let args = [&[PAYLOAD], arguments].concat();
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     json!({
         "terminal": false,
         "user": {"uid": 0, "gid": 0},
-        "args": [&[PAYLOAD], arguments].concat(),
+        "args": args,
         "env": [path, "TERM=xterm"],
         "cwd": "/",
         "capabilities": {
@@ -93,12 +96,7 @@ fn mounts() -> Vec<Value> {
     let table: [(&str, &str, &str, &str); 7] = [
         ("proc", "proc", "/proc", ""),
         ("tmpfs", "tmpfs", "/dev", "nosuid,strictatime,mode=755,size=65536k"),
-        (
-            "devpts",
-            "devpts",
-            "/dev/pts",
-            "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5",
-        ),
+        ("devpts", "devpts", "/dev/pts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5"),
         ("tmpfs", "shm", "/dev/shm", "nosuid,noexec,nodev,mode=1777,size=65536k"),
         ("mqueue", "mqueue", "/dev/mqueue", "nosuid,noexec,nodev"),
         ("sysfs", "sysfs", "/sys", "nosuid,noexec,nodev,ro"),

@@ -5,7 +5,8 @@ use std::fs;
 use std::io::{ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
-use crate::sandbox::{CGROUPS, Layout, unified};
+use crate::process::PATIENCE;
+use crate::sandbox::{CGROUPS, Layout, hierarchies, unified};
 use crate::sys;
 
 /// The directory; dropping it kills what is left in it and removes it.
@@ -39,9 +40,43 @@ impl Cgroups {
     /// Kills everything in the benchmark's cgroups and removes them, in all hierarchies.
     pub(crate) fn sweep(&self) -> Result<()> {
         for hierarchy in hierarchies()? {
-            remove_tree(&below(&hierarchy, &self.path))?;
+            self.remove_tree(&below(&hierarchy, &self.path))?;
         }
         Ok(())
+    }
+
+    fn remove_tree(&self, cgroup: &Path) -> Result<()> {
+        let children = match directories(cgroup) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            children => children?,
+        };
+        children.iter().try_for_each(|child| self.remove_tree(child))?;
+        let members = fs::read_to_string(cgroup.join("cgroup.procs"))?;
+        for pid in members.lines().filter_map(|line| line.parse().ok()) {
+            self.kill_member(pid)?;
+        }
+        fs::remove_dir(cgroup)
+    }
+
+    /// Kills a process, a descendant of this subreaper, and reaps it if it is this one's child.
+    ///
+    /// Version 1 serves a list of members that can be a second old (`CGROUP_PIDLIST_DESTROY_DELAY`
+    /// in the kernel), so the process is asked whether it is still one.
+    fn kill_member(&self, pid: i32) -> Result<()> {
+        let process = match sys::pidfd_open(pid) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+            process => process?,
+        };
+        match fs::read_to_string(format!("/proc/{pid}/cgroup")) {
+            Ok(membership) if membership.contains(&self.path) => {
+                sys::kill(&process)?;
+                sys::ended_within(&process, PATIENCE)?;
+                // A grandchild is reaped by its own parent.
+                drop(sys::wait(pid));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -55,14 +90,7 @@ fn below(mount: &Path, path: &str) -> PathBuf {
     mount.join(path.trim_start_matches('/'))
 }
 
-/// The roots of all mounted hierarchies; links like `cpu,cpuacct` lead to one of the others.
-fn hierarchies() -> Result<Vec<PathBuf>> {
-    if Layout::here() == Layout::Cgroup2 {
-        return Ok(vec![PathBuf::from(CGROUPS)]);
-    }
-    directories(Path::new(CGROUPS))
-}
-
+/// The child cgroups.
 fn directories(parent: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(parent)? {
@@ -72,27 +100,4 @@ fn directories(parent: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
-}
-
-fn remove_tree(cgroup: &Path) -> Result<()> {
-    let children = match directories(cgroup) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        children => children?,
-    };
-    children.iter().try_for_each(|child| remove_tree(child))?;
-    kill_members(cgroup)?;
-    fs::remove_dir(cgroup)
-}
-
-/// Kills the processes, which are descendants of this subreaper, and waits for those it can.
-fn kill_members(cgroup: &Path) -> Result<()> {
-    let members = fs::read_to_string(cgroup.join("cgroup.procs"))?;
-    for pid in members.lines().filter_map(|line| line.parse().ok()) {
-        let process = sys::pidfd_open(pid)?;
-        sys::kill(pid)?;
-        sys::ended_within(&process, crate::process::PATIENCE)?;
-        // A grandchild is reaped by its own parent, or later by this process.
-        drop(sys::wait(pid));
-    }
-    Ok(())
 }

@@ -13,7 +13,8 @@ pub(crate) fn size(path: &Path) -> Result<u64> {
     Ok(fs::metadata(path).context(path.display())?.len())
 }
 
-/// How many shared libraries the dynamic loader maps for the executable, itself not counted.
+/// How many shared libraries the dynamic loader maps for the executable, itself not counted; or
+/// why that is unknown.
 pub(crate) fn shared_libraries(path: &Path) -> Result<u64> {
     if !has_interpreter(&fs::read(path).context(path.display())?)? {
         return Ok(0);
@@ -78,7 +79,8 @@ mod tests {
 
     #[test]
     fn ldd_lines_without_a_file_do_not_count() {
-        let text = "\tlinux-vdso.so.1 (0x1)\n\tlibc.so.6 => /lib/libc.so.6 (0x2)\n\t/lib64/ld.so (0x3)\n";
+        let text =
+            "\tlinux-vdso.so.1 (0x1)\n\tlibc.so.6 => /lib/libc.so.6 (0x2)\n\t/lib64/ld.so (0x3)\n";
         assert_eq!(count_libraries(text), 1);
     }
 }

@@ -66,7 +66,7 @@ fn wait_with_patience(pid: i32) -> Result<(i32, libc::rusage)> {
     let process = sys::pidfd_open(pid).context("pidfd_open")?;
     let ended = sys::ended_within(&process, PATIENCE);
     if !matches!(ended, Ok(true)) {
-        sys::kill(pid).context("killing a command that is stuck")?;
+        sys::kill(&process).context("killing a command that is stuck")?;
     }
     let waited = sys::wait(pid).context("wait4")?;
     match ended.context("interrupted")? {

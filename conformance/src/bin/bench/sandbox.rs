@@ -1,7 +1,8 @@
 //! The mount namespace in which a part of the benchmark runs: a tmpfs for its files, and the cgroup
 //! layout that it needs. Nothing of it is visible outside, and it ends with the process.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,22 @@ pub(crate) fn unified() -> PathBuf {
     Path::new(CGROUPS).join("unified")
 }
 
+/// The roots of the hierarchies that a container can have limits or a cgroup in. Links like
+/// `cpu,cpuacct` lead to one of the others.
+pub(crate) fn hierarchies() -> io::Result<Vec<PathBuf>> {
+    if Layout::here() == Layout::Cgroup2 {
+        return Ok(vec![PathBuf::from(CGROUPS)]);
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(CGROUPS)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() && sys::is_cgroup1(&entry.path()) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
 /// A private mount namespace; dropping it returns to the one before.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
@@ -63,14 +80,26 @@ impl Sandbox {
     }
 
     /// The place for memory limits: the memory controller wherever the host has it.
+    ///
+    /// The directory that holds the version 1 hierarchies is replaced by one without `unified`,
+    /// and one that nobody else sees: crun makes plain directories in it for the controllers that
+    /// the kernel does not have.
     pub(crate) fn for_limits(work: &Path) -> Result<Self> {
         let mut sandbox = Self::enter(work)?;
-        if Layout::here() == Layout::Hybrid {
-            sys::unmount(&unified()).context("hiding the unified hierarchy")?;
-            let note = "the memory limits were measured on cgroup v1, in a private mount namespace \
-                        without the host's `unified` hierarchy, because crun refuses hybrid hosts";
-            sandbox.notes.push(note.to_owned());
+        if Layout::here() == Layout::Cgroup2 {
+            return Ok(sandbox);
         }
+        let own = work.join("hierarchies");
+        fs::create_dir(&own).context(own.display())?;
+        for hierarchy in hierarchies().context(CGROUPS)? {
+            let target = own.join(hierarchy.file_name().unwrap_or_default());
+            fs::create_dir(&target).context(target.display())?;
+            sys::bind(&hierarchy, &target).context(hierarchy.display())?;
+        }
+        sys::bind(&own, Path::new(CGROUPS)).context("hiding the unified hierarchy")?;
+        let note = "the memory limits were measured on cgroup v1, in a private mount namespace \
+                    without a `unified` hierarchy, because crun refuses hybrid hosts";
+        sandbox.notes.push(note.to_owned());
         Ok(sandbox)
     }
 

@@ -19,15 +19,8 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Run,
-        Self::Create,
-        Self::State,
-        Self::Start,
-        Self::Exec,
-        Self::Kill,
-        Self::Delete,
-    ];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Run, Self::Create, Self::State, Self::Start, Self::Exec, Self::Kill, Self::Delete];
 }
 
 impl fmt::Display for Phase {

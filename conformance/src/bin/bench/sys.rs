@@ -62,28 +62,39 @@ pub(crate) fn mount(kind: &str, target: &Path, flags: c_ulong) -> Result<()> {
     check(unsafe { libc::mount(kind, target, kind, flags, std::ptr::null()) })
 }
 
-pub(crate) fn unmount(target: &Path) -> Result<()> {
-    let target = c_path(target)?;
-    // SAFETY: the path is NUL-terminated.
-    check(unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) })
+/// Makes the tree at `source` appear at `target` too.
+pub(crate) fn bind(source: &Path, target: &Path) -> Result<()> {
+    let (source, target) = (c_path(source)?, c_path(target)?);
+    let (source, target, none) = (source.as_ptr(), target.as_ptr(), std::ptr::null());
+    let flags = libc::MS_BIND | libc::MS_REC;
+    // SAFETY: the paths are NUL-terminated; a bind mount has neither type nor data.
+    check(unsafe { libc::mount(source, target, none, flags, none.cast()) })
 }
 
-/// Whether a cgroup2 file system is mounted at `path`; false when there is no such path.
+pub(crate) fn is_cgroup1(path: &Path) -> bool {
+    file_system(path) == Some(libc::CGROUP_SUPER_MAGIC)
+}
+
 pub(crate) fn is_cgroup2(path: &Path) -> bool {
-    let Ok(path) = c_path(path) else { return false };
+    file_system(path) == Some(libc::CGROUP2_SUPER_MAGIC)
+}
+
+/// The magic number of the file system at `path`, statfs(2); `None` when there is no such path.
+fn file_system(path: &Path) -> Option<i64> {
+    let path = c_path(path).ok()?;
     let mut buffer = MaybeUninit::<libc::statfs>::zeroed();
     // SAFETY: the path is NUL-terminated and the buffer has the size of the structure.
     let result = unsafe { libc::statfs(path.as_ptr(), buffer.as_mut_ptr()) };
-    // SAFETY: a structure of integers is valid when zeroed.
-    let found = unsafe { buffer.assume_init() };
-    result == 0 && found.f_type == libc::CGROUP2_SUPER_MAGIC
+    check(result).ok()?;
+    // SAFETY: the kernel has filled it.
+    Some(unsafe { buffer.assume_init() }.f_type)
 }
 
 pub(crate) fn pidfd_open(pid: i32) -> Result<OwnedFd> {
     // SAFETY: takes and touches no memory.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let fd = RawFd::try_from(fd).map_err(|_| Error::last_os_error())?;
-    check(fd.min(0))?;
+    check(fd)?;
+    let fd = RawFd::try_from(fd).map_err(Error::other)?;
     // SAFETY: the kernel has just returned it, nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -108,17 +119,18 @@ pub(crate) fn wait(pid: i32) -> Result<(c_int, libc::rusage)> {
     Ok((status, unsafe { usage.assume_init() }))
 }
 
-pub(crate) fn kill(pid: i32) -> Result<()> {
-    // SAFETY: takes and touches no memory.
-    check(unsafe { libc::kill(pid, libc::SIGKILL) })
+/// Sends SIGKILL to the process of the pidfd.
+pub(crate) fn kill(process: &OwnedFd) -> Result<()> {
+    let (fd, no_info) = (process.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+    // SAFETY: without information about the signal the pointer may be null.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, libc::SIGKILL, no_info, 0) })
 }
 
 /// ptrace(2) with a request whose data is a number.
 pub(crate) fn trace(request: libc::c_uint, pid: i32, data: c_int) -> Result<()> {
     let data = libc::c_long::from(data);
     // SAFETY: none of the requests made here reads or writes memory of this process.
-    let result = unsafe { libc::ptrace(request, pid, 0, data) };
-    if result < 0 { Err(Error::last_os_error()) } else { Ok(()) }
+    check(unsafe { libc::ptrace(request, pid, 0, data) })
 }
 
 /// Asks for unlimited locked memory, as runtimes do before they load a device filter.
@@ -134,14 +146,13 @@ pub(crate) fn load_filter(program: &mut [libc::sock_filter]) -> Result<()> {
     let filter = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
     let (mode, filter) = (libc::SECCOMP_SET_MODE_FILTER, &raw const filter);
     // SAFETY: the program outlives the call, which copies it.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, mode, 0, filter) };
-    if result < 0 { Err(Error::last_os_error()) } else { Ok(()) }
+    check(unsafe { libc::syscall(libc::SYS_seccomp, mode, 0, filter) })
 }
 
 fn c_path(path: &Path) -> Result<CString> {
     Ok(CString::new(path.as_os_str().as_bytes())?)
 }
 
-fn check(result: c_int) -> Result<()> {
-    if result < 0 { Err(Error::last_os_error()) } else { Ok(()) }
+fn check(result: impl Into<i64>) -> Result<()> {
+    if result.into() < 0 { Err(Error::last_os_error()) } else { Ok(()) }
 }

@@ -1,0 +1,194 @@
+//! The measurement, part by part.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::cgroup::Cgroups;
+use crate::failure::{Context as _, Result};
+use crate::field::{Field, Records};
+use crate::footprint::{Footprint, WAITING};
+use crate::life::Record;
+use crate::limits::{self, LIMITS};
+use crate::options::Options;
+use crate::process::Spent;
+use crate::report::{FLOOR, Report, Table, Time};
+use crate::sandbox::Sandbox;
+use crate::stats::Summary;
+use crate::stopwatch::Stopwatch;
+use crate::subject::{Floor, Phase, Runtime};
+use crate::syscalls::SyscallCounter;
+use crate::workplace::{WorkDirectory, Workplace};
+use crate::{elf, sys};
+
+/// Measures everything that the options ask for, and leaves nothing behind.
+pub(crate) fn measure(options: &Options) -> Result<Report> {
+    if !sys::is_root() {
+        return Err("root is needed: containers are made without a user namespace".to_owned());
+    }
+    sys::become_subreaper().context("becoming a subreaper")?;
+    let work = WorkDirectory::new()?;
+    let runtimes = Runtime::all(&options.runtimes, work.path());
+    let mut report = Report { notes: setting(options)?, ..Report::default() };
+    let limits = memory_limits(options, &work, &runtimes, &mut report)?;
+    timed_parts(options, &work, &runtimes, &mut report)?;
+    report.tables.push(limits);
+    report.tables.push(executables(&runtimes)?);
+    Ok(report)
+}
+
+/// The machine and the extent of the measurement.
+fn setting(options: &Options) -> Result<Vec<String>> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("kernel release")?;
+    let cpus = std::thread::available_parallelism().context("counting CPUs")?;
+    Ok(vec![
+        format!("Linux {}, {cpus} CPUs", release.trim()),
+        format!("{} rounds after {} that do not count", options.rounds, options.warm_up),
+    ])
+}
+
+fn memory_limits(
+    options: &Options,
+    work: &WorkDirectory,
+    runtimes: &[Runtime],
+    report: &mut Report,
+) -> Result<Table> {
+    let sandbox = Sandbox::for_limits(work.path())?;
+    let cgroups = Cgroups::new();
+    let mut place = Workplace::build(work.path(), &options.payload, runtimes, &cgroups)?;
+    report.notes.extend(sandbox.notes.iter().cloned());
+    let mut rows = vec![("smallest reliable limit (KiB)".to_owned(), Vec::new())];
+    rows.extend(LIMITS.map(|limit| (format!("starts in {limit} KiB"), Vec::new())));
+    for runtime in runtimes {
+        let starts = limits::try_all(runtime, &mut place, &cgroups, options.tries)?;
+        let smallest = starts.smallest_reliable(options.tries);
+        if let (None, Some(why)) = (smallest, &starts.last_failure) {
+            report.failures.push(format!("{}: no memory limit is enough: {why}", runtime.label));
+        }
+        let counts =
+            starts.succeeded.iter().map(|count| json!(format!("{count}/{}", options.tries)));
+        let column = std::iter::once(json!(smallest)).chain(counts);
+        rows.iter_mut().zip(column).for_each(|((_, row), value)| row.push(value));
+    }
+    Ok(table("Memory limit in which a container starts", labels(runtimes), rows))
+}
+
+fn timed_parts(
+    options: &Options,
+    work: &WorkDirectory,
+    runtimes: &[Runtime],
+    report: &mut Report,
+) -> Result<()> {
+    let sandbox = Sandbox::for_timing(work.path(), options.cgroup2)?;
+    report.notes.extend(sandbox.notes.iter().cloned());
+    let cgroups = Cgroups::new();
+    let mut place = Workplace::build(work.path(), &options.payload, runtimes, &cgroups)?;
+    let cgroup = cgroups.in_v2().context("making a cgroup for the floor")?.join(FLOOR);
+    let floor = Floor { program: options.floor.clone(), rootfs: place.rootfs.clone(), cgroup };
+    let mut field = Field { floor, runtimes, cgroups: &cgroups, errors: &mut place.errors };
+    times(&mut field, options, report)?;
+    footprints(&mut field, report)?;
+    if SyscallCounter::is_available()? {
+        return system_calls(
+            &mut field,
+            SyscallCounter { log: work.path().join("strace") },
+            report,
+        );
+    }
+    report.notes.push("strace is not installed: no system calls were counted".to_owned());
+    Ok(())
+}
+
+fn times(field: &mut Field<'_>, options: &Options, report: &mut Report) -> Result<()> {
+    let mut records = Records::new(field.runtimes);
+    for round in 0..options.warm_up {
+        field.round(round, &mut Stopwatch, &mut records)?;
+    }
+    records.forget_values();
+    for round in 0..options.rounds {
+        field.round(round, &mut Stopwatch, &mut records)?;
+    }
+    for phase in Phase::ALL {
+        for (subject, record) in records.iter().filter(|(s, _)| phase == Phase::Run || *s != FLOOR)
+        {
+            let values = record.values.get(&phase).map_or(&[][..], Vec::as_slice);
+            let nanoseconds =
+                |spent: &Spent| u64::try_from(spent.wall.as_nanos()).unwrap_or(u64::MAX);
+            let spent = Summary::of(values.iter().map(nanoseconds));
+            report.times.push(Time { phase, subject: subject.to_owned(), spent });
+        }
+    }
+    let faults = |spent: &[Spent]| median(spent.iter().map(|spent| spent.minor_faults));
+    report.tables.push(phase_table("Minor page faults, with children (median)", &records, faults));
+    report.failures.extend(records.failures("timing"));
+    Ok(())
+}
+
+fn footprints(field: &mut Field<'_>, report: &mut Report) -> Result<()> {
+    let mut records = Records::new(field.runtimes);
+    let mut meter = Footprint::default();
+    field.round(0, &mut meter, &mut records)?;
+    let peak = |peaks: &[u64]| json!(peaks.iter().max());
+    report.tables.push(phase_table("Peak memory of the runtime's process (KiB)", &records, peak));
+    let waiting = WAITING.map(|name| {
+        let value = |runtime: &Runtime| json!(meter.waiting.get(&(runtime.label.clone(), name)));
+        (name.to_owned(), field.runtimes.iter().map(value).collect())
+    });
+    let title = "First process of a created container (KiB, and its tasks)";
+    report.tables.push(table(title, labels(field.runtimes), waiting.into()));
+    report.failures.extend(records.failures("memory"));
+    Ok(())
+}
+
+fn system_calls(
+    field: &mut Field<'_>,
+    mut counter: SyscallCounter,
+    report: &mut Report,
+) -> Result<()> {
+    let mut records = Records::new(field.runtimes);
+    field.round(0, &mut counter, &mut records)?;
+    let count = |counts: &[Option<u64>]| json!(counts.iter().flatten().max());
+    report.tables.push(phase_table("System calls, with children", &records, count));
+    report.failures.extend(records.failures("system calls"));
+    Ok(())
+}
+
+fn executables(runtimes: &[Runtime]) -> Result<Table> {
+    let mut rows = vec![("size (KiB)".to_owned(), vec![]), ("shared libraries".to_owned(), vec![])];
+    for runtime in runtimes {
+        let libraries = elf::shared_libraries(&runtime.program);
+        let values = [
+            json!(elf::size(&runtime.program)? / 1024),
+            libraries.map_or_else(|unknown| json!(unknown), |count| json!(count)),
+        ];
+        rows.iter_mut().zip(values).for_each(|((_, row), value)| row.push(value));
+    }
+    Ok(table("Executable", labels(runtimes), rows))
+}
+
+/// A row for each command, a column for each subject, and in it what `summarise` makes of the
+/// values.
+fn phase_table<T>(title: &str, records: &Records<T>, summarise: impl Fn(&[T]) -> Value) -> Table {
+    let cell = |record: &Record<T>, phase| match record.values.get(&phase) {
+        Some(values) => summarise(values),
+        None if record.failures.is_empty() => Value::Null,
+        None => json!("failed"),
+    };
+    let row = |phase: Phase| {
+        (phase.to_string(), records.iter().map(|(_, record)| cell(record, phase)).collect())
+    };
+    let subjects = records.iter().map(|(subject, _)| subject.to_owned()).collect();
+    table(title, subjects, Phase::ALL.map(row).into())
+}
+
+fn table(title: &str, subjects: Vec<String>, rows: Vec<(String, Vec<Value>)>) -> Table {
+    Table { title: title.to_owned(), subjects, rows }
+}
+
+fn labels(runtimes: &[Runtime]) -> Vec<String> {
+    runtimes.iter().map(|runtime| runtime.label.clone()).collect()
+}
+
+fn median(values: impl Iterator<Item = u64>) -> Value {
+    json!(Summary::of(values).map(|summary| summary.median))
+}
