@@ -1,0 +1,14 @@
+//! `delete`: nothing of the container stays on the host.
+
+use super::Context;
+use crate::exit::Failure;
+use crate::flags;
+use teu::Container;
+
+pub(super) fn execute(context: &Context<'_>) -> Result<(), Failure> {
+    let (root, id) = (&context.settings.root, context.id()?);
+    if context.values.switch(&flags::FORCE) {
+        return Ok(teu::force_delete(root, &id)?);
+    }
+    Ok(Container::load(root, &id)?.delete(false)?)
+}
