@@ -26,11 +26,13 @@ pub(crate) fn make_rootfs(rootfs: &Path, payload: &Path) -> Result<()> {
 /// What differs between the bundles of one measurement.
 #[derive(Debug)]
 pub(crate) struct Variant<'a> {
-    /// Arguments of the payload, none for one that ends at once.
+    /// `process.args`.
     pub(crate) arguments: &'a [&'a str],
     pub(crate) cgroup: &'a str,
     /// In bytes.
     pub(crate) memory_limit: Option<u64>,
+    /// `linux.seccomp`, or null.
+    pub(crate) seccomp: &'a Value,
 }
 
 /// Writes `config.json` into the directory `bundle`, which is made if need be.
@@ -50,7 +52,7 @@ fn config(rootfs: &Path, variant: &Variant<'_>) -> Value {
     };
     let namespaces =
         ["pid", "network", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({"type": kind}));
-    json!({
+    let mut config = json!({
         "ociVersion": "1.0.2",
         "process": process(variant.arguments),
         "root": {"path": rootfs, "readonly": true},
@@ -68,17 +70,22 @@ fn config(rootfs: &Path, variant: &Variant<'_>) -> Value {
             "readonlyPaths":
                 ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
         },
-    })
+    });
+    if let Some(linux) = config.pointer_mut("/linux").and_then(Value::as_object_mut)
+        && !variant.seccomp.is_null()
+    {
+        linux.insert("seccomp".to_owned(), variant.seccomp.clone());
+    }
+    config
 }
 
 fn process(arguments: &[&str]) -> Value {
     let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
-    let args = [&[PAYLOAD], arguments].concat();
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     json!({
         "terminal": false,
         "user": {"uid": 0, "gid": 0},
-        "args": args,
+        "args": arguments,
         "env": [path, "TERM=xterm"],
         "cwd": "/",
         "capabilities": {
@@ -115,18 +122,24 @@ mod tests {
 
     #[test]
     fn a_limit_and_arguments_reach_the_configuration() {
-        let variant = Variant { arguments: &["wait"], cgroup: "/c", memory_limit: Some(4096) };
+        let profile = json!({"defaultAction": "SCMP_ACT_ALLOW"});
+        let arguments = &[PAYLOAD, "wait"];
+        let variant =
+            Variant { arguments, cgroup: "/c", memory_limit: Some(4096), seccomp: &profile };
         let config = config(Path::new("/r"), &variant);
         assert_eq!(config["process"]["args"], json!(["/true", "wait"]));
         assert_eq!(config["linux"]["resources"]["memory"]["limit"], 4096);
         assert_eq!(config["linux"]["cgroupsPath"], "/c");
+        assert_eq!(config["linux"]["seccomp"], profile);
     }
 
     #[test]
     fn without_a_limit_there_is_no_memory_section() {
-        let variant = Variant { arguments: &[], cgroup: "/c", memory_limit: None };
+        let (arguments, seccomp) = (&[PAYLOAD], &Value::Null);
+        let variant = Variant { arguments, cgroup: "/c", memory_limit: None, seccomp };
         let config = config(Path::new("/r"), &variant);
         assert!(config["linux"]["resources"].get("memory").is_none());
+        assert!(config["linux"].get("seccomp").is_none());
         assert_eq!(config["mounts"].as_array().map(Vec::len), Some(7));
         assert_eq!(config["mounts"][0]["options"], json!([]));
     }

@@ -37,12 +37,13 @@ impl Cgroups {
         Ok(directory)
     }
 
-    /// Kills everything in the benchmark's cgroups and removes them, in all hierarchies.
-    pub(crate) fn sweep(&self) -> Result<()> {
-        for hierarchy in hierarchies()? {
-            self.remove_tree(&below(&hierarchy, &self.path))?;
-        }
-        Ok(())
+    /// Kills everything in a container's cgroup and removes it, in all hierarchies.
+    pub(crate) fn sweep(&self, container: &str) -> Result<()> {
+        self.sweep_path(&self.of(container))
+    }
+
+    fn sweep_path(&self, path: &str) -> Result<()> {
+        hierarchies()?.iter().try_for_each(|mount| self.remove_tree(&below(mount, path)))
     }
 
     fn remove_tree(&self, cgroup: &Path) -> Result<()> {
@@ -82,7 +83,7 @@ impl Cgroups {
 
 impl Drop for Cgroups {
     fn drop(&mut self) {
-        crate::complain("removing the cgroups", self.sweep());
+        crate::complain("removing the cgroups", self.sweep_path(&self.path));
     }
 }
 

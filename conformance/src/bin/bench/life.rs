@@ -118,7 +118,7 @@ impl<M: Meter> Lives<'_, M> {
 pub(crate) fn clean(runtime: &Runtime, cgroups: &Cgroups, errors: &mut File) {
     // A runtime that has left nothing may call this a failure.
     drop(process::run(runtime.removal(), errors));
-    crate::complain("removing what a failed container left", cgroups.sweep());
+    crate::complain("removing what a failed container left", cgroups.sweep(&runtime.label));
     crate::complain("emptying the state directory", reset_state(runtime));
 }
 

@@ -1,8 +1,8 @@
 //! The smallest memory limit in which a runtime starts a container every time.
 
-use std::fs::File;
+use serde_json::Value;
 
-use crate::bundle::{self, Variant};
+use crate::bundle::{self, PAYLOAD, Variant};
 use crate::cgroup::Cgroups;
 use crate::failure::Result;
 use crate::subject::{Phase, Runtime};
@@ -28,40 +28,54 @@ impl Starts {
     }
 }
 
-/// Tries every limit `tries` times.
-pub(crate) fn try_all(
-    runtime: &Runtime,
-    place: &mut Workplace,
-    cgroups: &Cgroups,
-    tries: usize,
-) -> Result<Starts> {
-    let mut starts = Starts { succeeded: Vec::new(), last_failure: None };
-    let cgroup = cgroups.of(&runtime.label);
-    for kibibytes in LIMITS {
-        let memory_limit = Some(kibibytes * 1024);
-        let variant = Variant { arguments: &[], cgroup: &cgroup, memory_limit };
-        bundle::write(&runtime.brief(), &place.rootfs, &variant)?;
-        let mut succeeded = 0;
-        for _ in 0..tries {
-            match start(runtime, cgroups, &mut place.errors) {
-                Ok(()) => succeeded += 1,
-                Err(failure) => starts.last_failure = Some(failure),
-            }
-            if sys::interrupted() {
-                return Err("interrupted".to_owned());
-            }
-        }
-        starts.succeeded.push(succeeded);
-    }
-    Ok(starts)
+/// What the starts need.
+#[derive(Debug)]
+pub(crate) struct Trial<'a> {
+    pub(crate) place: Workplace,
+    pub(crate) cgroups: &'a Cgroups,
+    /// `linux.seccomp`, or null.
+    pub(crate) seccomp: &'a Value,
+    /// Starts per limit.
+    pub(crate) tries: usize,
 }
 
-fn start(runtime: &Runtime, cgroups: &Cgroups, errors: &mut File) -> Result<()> {
-    let ran = process::run(runtime.command(Phase::Run), errors);
-    if ran.is_err() {
-        life::clean(runtime, cgroups, errors);
+impl Trial<'_> {
+    pub(crate) fn all_limits(&mut self, runtime: &Runtime) -> Result<Starts> {
+        let mut starts = Starts { succeeded: Vec::new(), last_failure: None };
+        for kibibytes in LIMITS {
+            self.write_bundle(runtime, kibibytes * 1024)?;
+            let mut succeeded = 0;
+            for _ in 0..self.tries {
+                match self.start(runtime) {
+                    Ok(()) => succeeded += 1,
+                    Err(failure) => starts.last_failure = Some(failure),
+                }
+                if sys::interrupted() {
+                    return Err("interrupted".to_owned());
+                }
+            }
+            starts.succeeded.push(succeeded);
+        }
+        Ok(starts)
     }
-    ran.map(|_| ())
+
+    fn write_bundle(&self, runtime: &Runtime, memory_limit: u64) -> Result<()> {
+        let variant = Variant {
+            arguments: &[PAYLOAD],
+            cgroup: &self.cgroups.of(&runtime.label),
+            memory_limit: Some(memory_limit),
+            seccomp: self.seccomp,
+        };
+        bundle::write(&runtime.brief(), &self.place.rootfs, &variant)
+    }
+
+    fn start(&mut self, runtime: &Runtime) -> Result<()> {
+        let ran = process::run(runtime.command(Phase::Run), &mut self.place.errors);
+        if ran.is_err() {
+            life::clean(runtime, self.cgroups, &mut self.place.errors);
+        }
+        ran.map(|_| ())
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod memlock;
 mod options;
 mod proc_status;
 mod process;
+mod proof;
 mod render;
 mod report;
 mod sandbox;

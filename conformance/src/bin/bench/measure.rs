@@ -1,6 +1,7 @@
 //! The measurement, part by part.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -9,16 +10,17 @@ use crate::failure::{Context as _, Result};
 use crate::field::{Field, Records};
 use crate::footprint::{Footprint, WAITING};
 use crate::life::Record;
-use crate::limits::{self, LIMITS};
+use crate::limits::{LIMITS, Trial};
 use crate::options::Options;
 use crate::process::Spent;
+use crate::proof::{self, Proof};
 use crate::report::{FLOOR, Report, Table, Time};
 use crate::sandbox::Sandbox;
 use crate::stats::Summary;
 use crate::stopwatch::Stopwatch;
 use crate::subject::{Floor, Phase, Runtime};
 use crate::syscalls::SyscallCounter;
-use crate::workplace::{WorkDirectory, Workplace};
+use crate::workplace::{Inputs, WorkDirectory, Workplace};
 use crate::{elf, sys};
 
 /// Measures everything that the options ask for, and leaves nothing behind.
@@ -27,75 +29,106 @@ pub(crate) fn measure(options: &Options) -> Result<Report> {
         return Err("root is needed: containers are made without a user namespace".to_owned());
     }
     sys::become_subreaper().context("becoming a subreaper")?;
+    let seccomp = read_profile(options.seccomp.as_deref())?;
     let work = WorkDirectory::new()?;
     let runtimes = Runtime::all(&options.runtimes, work.path());
+    let parts = Parts {
+        options,
+        inputs: Inputs { payload: &options.payload, seccomp: &seccomp },
+        work: work.path(),
+        runtimes: &runtimes,
+    };
     let mut report = Report { notes: setting(options)?, ..Report::default() };
-    let limits = memory_limits(options, &work, &runtimes, &mut report)?;
-    timed_parts(options, &work, &runtimes, &mut report)?;
+    let limits = parts.memory_limits(&mut report)?;
+    parts.timed(&mut report)?;
     report.tables.push(limits);
     report.tables.push(executables(&runtimes)?);
     Ok(report)
+}
+
+fn read_profile(path: Option<&Path>) -> Result<Value> {
+    let Some(path) = path else { return Ok(Value::Null) };
+    let text = fs::read(path).context(path.display())?;
+    serde_json::from_slice(&text).context(path.display())
 }
 
 /// The machine and the extent of the measurement.
 fn setting(options: &Options) -> Result<Vec<String>> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("kernel release")?;
     let cpus = std::thread::available_parallelism().context("counting CPUs")?;
-    Ok(vec![
+    let mut notes = vec![
         format!("Linux {}, {cpus} CPUs", release.trim()),
         format!("{} rounds after {} that do not count", options.rounds, options.warm_up),
-    ])
+    ];
+    if let Some(profile) = &options.seccomp {
+        notes.push(format!("every container, but not the floor, has {}", profile.display()));
+    }
+    Ok(notes)
 }
 
-fn memory_limits(
-    options: &Options,
-    work: &WorkDirectory,
-    runtimes: &[Runtime],
-    report: &mut Report,
-) -> Result<Table> {
-    let sandbox = Sandbox::for_limits(work.path())?;
-    let cgroups = Cgroups::new();
-    let mut place = Workplace::build(work.path(), &options.payload, runtimes, &cgroups)?;
-    report.notes.extend(sandbox.notes.iter().cloned());
-    let mut rows = vec![("smallest reliable limit (KiB)".to_owned(), Vec::new())];
-    rows.extend(LIMITS.map(|limit| (format!("starts in {limit} KiB"), Vec::new())));
-    for runtime in runtimes {
-        let starts = limits::try_all(runtime, &mut place, &cgroups, options.tries)?;
-        let smallest = starts.smallest_reliable(options.tries);
-        if let (None, Some(why)) = (smallest, &starts.last_failure) {
-            report.failures.push(format!("{}: no memory limit is enough: {why}", runtime.label));
+/// What the two parts with a sandbox of their own have in common.
+struct Parts<'a> {
+    options: &'a Options,
+    inputs: Inputs<'a>,
+    work: &'a Path,
+    runtimes: &'a [Runtime],
+}
+
+impl Parts<'_> {
+    fn memory_limits(&self, report: &mut Report) -> Result<Table> {
+        let sandbox = Sandbox::for_limits(self.work)?;
+        let cgroups = Cgroups::new();
+        let place = Workplace::build(self.work, self.inputs, self.runtimes, &cgroups)?;
+        report.notes.extend(sandbox.notes.iter().cloned());
+        let tries = self.options.tries;
+        let mut trial = Trial { place, cgroups: &cgroups, seccomp: self.inputs.seccomp, tries };
+        let mut rows = vec![("smallest reliable limit (KiB)".to_owned(), Vec::new())];
+        rows.extend(LIMITS.map(|limit| (format!("starts in {limit} KiB"), Vec::new())));
+        for runtime in self.runtimes {
+            let starts = trial.all_limits(runtime)?;
+            let smallest = starts.smallest_reliable(tries);
+            if let (None, Some(why)) = (smallest, &starts.last_failure) {
+                report.failures.push(format!("{}: no memory limit suffices: {why}", runtime.label));
+            }
+            let counts = starts.succeeded.iter().map(|count| json!(format!("{count}/{tries}")));
+            let column = std::iter::once(json!(smallest)).chain(counts);
+            rows.iter_mut().zip(column).for_each(|((_, row), value)| row.push(value));
         }
-        let counts =
-            starts.succeeded.iter().map(|count| json!(format!("{count}/{}", options.tries)));
-        let column = std::iter::once(json!(smallest)).chain(counts);
-        rows.iter_mut().zip(column).for_each(|((_, row), value)| row.push(value));
+        Ok(table("Memory limit in which a container starts", labels(self.runtimes), rows))
     }
-    Ok(table("Memory limit in which a container starts", labels(runtimes), rows))
+
+    fn timed(&self, report: &mut Report) -> Result<()> {
+        let sandbox = Sandbox::for_timing(self.work, self.options.cgroup2)?;
+        report.notes.extend(sandbox.notes.iter().cloned());
+        let cgroups = Cgroups::new();
+        let mut place = Workplace::build(self.work, self.inputs, self.runtimes, &cgroups)?;
+        let floor = Floor {
+            program: self.options.floor.clone(),
+            rootfs: place.rootfs.clone(),
+            cgroup: cgroups.in_v2().context("making a cgroup for the floor")?.join(FLOOR),
+        };
+        let errors = &mut place.errors;
+        let mut field = Field { floor, runtimes: self.runtimes, cgroups: &cgroups, errors };
+        proofs(&mut field, report)?;
+        times(&mut field, self.options, report)?;
+        footprints(&mut field, report)?;
+        if SyscallCounter::is_available()? {
+            let counter = SyscallCounter { log: self.work.join("strace") };
+            return system_calls(&mut field, counter, report);
+        }
+        report.notes.push("strace is not installed: no system calls were counted".to_owned());
+        Ok(())
+    }
 }
 
-fn timed_parts(
-    options: &Options,
-    work: &WorkDirectory,
-    runtimes: &[Runtime],
-    report: &mut Report,
-) -> Result<()> {
-    let sandbox = Sandbox::for_timing(work.path(), options.cgroup2)?;
-    report.notes.extend(sandbox.notes.iter().cloned());
-    let cgroups = Cgroups::new();
-    let mut place = Workplace::build(work.path(), &options.payload, runtimes, &cgroups)?;
-    let cgroup = cgroups.in_v2().context("making a cgroup for the floor")?.join(FLOOR);
-    let floor = Floor { program: options.floor.clone(), rootfs: place.rootfs.clone(), cgroup };
-    let mut field = Field { floor, runtimes, cgroups: &cgroups, errors: &mut place.errors };
-    times(&mut field, options, report)?;
-    footprints(&mut field, report)?;
-    if SyscallCounter::is_available()? {
-        return system_calls(
-            &mut field,
-            SyscallCounter { log: work.path().join("strace") },
-            report,
-        );
+fn proofs(field: &mut Field<'_>, report: &mut Report) -> Result<()> {
+    for runtime in field.runtimes {
+        let proof = proof::needs_a_program(runtime, field.cgroups, field.errors);
+        report.failures.extend(proof.err().map(|why| format!("{} (proof): {why}", runtime.label)));
     }
-    report.notes.push("strace is not installed: no system calls were counted".to_owned());
+    let mut records = Records::new(field.runtimes);
+    field.round(0, &mut Proof, &mut records)?;
+    report.failures.extend(records.failures("proof"));
     Ok(())
 }
 
@@ -109,12 +142,10 @@ fn times(field: &mut Field<'_>, options: &Options, report: &mut Report) -> Resul
         field.round(round, &mut Stopwatch, &mut records)?;
     }
     for phase in Phase::ALL {
-        for (subject, record) in records.iter().filter(|(s, _)| phase == Phase::Run || *s != FLOOR)
-        {
-            let values = record.values.get(&phase).map_or(&[][..], Vec::as_slice);
-            let nanoseconds =
-                |spent: &Spent| u64::try_from(spent.wall.as_nanos()).unwrap_or(u64::MAX);
-            let spent = Summary::of(values.iter().map(nanoseconds));
+        let has_it = |subject| phase == Phase::Run || subject != FLOOR;
+        for (subject, record) in records.iter().filter(|(subject, _)| has_it(*subject)) {
+            let values = record.values.get(&phase).into_iter().flatten();
+            let spent = Summary::of(values.map(Spent::nanoseconds));
             report.times.push(Time { phase, subject: subject.to_owned(), spent });
         }
     }

@@ -16,6 +16,7 @@ usage: bench --runtime PATH [--runtime PATH ...] [options]
                       namespace that has it; never: measure on the host's layout (auto)
   --floor PATH        the floor program, instead of the one from the fixtures
   --payload PATH      the static program that the container runs, instead of the fixtures' noop
+  --seccomp FILE      a seccomp profile for every container, JSON as in linux.seccomp
   --json              print the report as JSON
   --markdown          print the report as Markdown tables
 
@@ -46,6 +47,7 @@ pub(crate) struct Options {
     pub(crate) cgroup2: Cgroup2,
     pub(crate) floor: PathBuf,
     pub(crate) payload: PathBuf,
+    pub(crate) seccomp: Option<PathBuf>,
     pub(crate) format: Format,
 }
 
@@ -59,6 +61,7 @@ impl Options {
             cgroup2: Cgroup2::Auto,
             floor: teu_fixtures::floor().to_path_buf(),
             payload: teu_fixtures::noop().to_path_buf(),
+            seccomp: None,
             format: Format::Text,
         };
         let mut arguments = arguments.into_iter();
@@ -81,6 +84,7 @@ impl Options {
             "--runtime" => self.runtimes.push(path(flag, rest)?),
             "--floor" => self.floor = path(flag, rest)?,
             "--payload" => self.payload = path(flag, rest)?,
+            "--seccomp" => self.seccomp = Some(path(flag, rest)?),
             "--rounds" => self.rounds = number(flag, rest)?,
             "--warm-up" => self.warm_up = number(flag, rest)?,
             "--tries" => self.tries = number(flag, rest)?,

@@ -21,6 +21,12 @@ pub(crate) struct Spent {
     pub(crate) minor_faults: u64,
 }
 
+impl Spent {
+    pub(crate) fn nanoseconds(&self) -> u64 {
+        u64::try_from(self.wall.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
 /// Runs the command with a fixed environment and with no input and output but `errors`, which a
 /// failure is told with.
 pub(crate) fn run(mut command: Command, errors: &mut File) -> Result<Spent> {

@@ -72,6 +72,11 @@ impl Runtime {
         self.home.join("lasting")
     }
 
+    /// The bundle whose payload does not exist.
+    pub(crate) fn hollow(&self) -> PathBuf {
+        self.home.join("hollow")
+    }
+
     pub(crate) fn state(&self) -> PathBuf {
         self.home.join("state")
     }
@@ -80,16 +85,25 @@ impl Runtime {
         self.home.join("pid")
     }
 
+    /// `run` of the bundle.
+    pub(crate) fn run(&self, bundle: &Path) -> Command {
+        let mut command = self.base();
+        command.args(["run", "--bundle"]).arg(bundle).arg(&self.label);
+        command
+    }
+
     pub(crate) fn command(&self, phase: Phase) -> Command {
-        let mut command = Command::new(&self.program);
-        command.arg("--root").arg(self.state()).arg(phase.to_string());
+        if phase == Phase::Run {
+            return self.run(&self.brief());
+        }
+        let mut command = self.base();
+        command.arg(phase.to_string());
         match phase {
-            Phase::Run => command.arg("--bundle").arg(self.brief()).arg(&self.label),
             Phase::Create => {
                 command.arg("--bundle").arg(self.lasting());
                 command.arg("--pid-file").arg(self.pid_file()).arg(&self.label)
             }
-            Phase::State | Phase::Start | Phase::Delete => command.arg(&self.label),
+            Phase::Run | Phase::State | Phase::Start | Phase::Delete => command.arg(&self.label),
             Phase::Exec => command.args([&self.label, PAYLOAD]),
             Phase::Kill => command.args([&self.label, "KILL"]),
         };
@@ -98,8 +112,14 @@ impl Runtime {
 
     /// What removes a container in whatever state it is.
     pub(crate) fn removal(&self) -> Command {
+        let mut command = self.base();
+        command.args(["delete", "--force", &self.label]);
+        command
+    }
+
+    fn base(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg("--root").arg(self.state()).args(["delete", "--force", &self.label]);
+        command.arg("--root").arg(self.state());
         command
     }
 }

@@ -4,7 +4,9 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use crate::bundle::{self, Variant};
+use serde_json::Value;
+
+use crate::bundle::{self, PAYLOAD, Variant};
 use crate::cgroup::Cgroups;
 use crate::failure::{Context as _, Result};
 use crate::subject::Runtime;
@@ -31,6 +33,15 @@ impl Drop for WorkDirectory {
     }
 }
 
+/// What the bundles are made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inputs<'a> {
+    /// The static program that containers run.
+    pub(crate) payload: &'a Path,
+    /// `linux.seccomp`, or null.
+    pub(crate) seccomp: &'a Value,
+}
+
 /// What the runtimes work with, on the tmpfs of a sandbox.
 #[derive(Debug)]
 pub(crate) struct Workplace {
@@ -40,25 +51,34 @@ pub(crate) struct Workplace {
 }
 
 impl Workplace {
-    /// Makes the root filesystem, and two bundles for each runtime.
+    /// Makes the root filesystem, and the bundles of each runtime.
     pub(crate) fn build(
         work: &Path,
-        payload: &Path,
+        inputs: Inputs<'_>,
         runtimes: &[Runtime],
         cgroups: &Cgroups,
     ) -> Result<Self> {
         let rootfs = work.join("rootfs");
-        bundle::make_rootfs(&rootfs, payload)?;
+        bundle::make_rootfs(&rootfs, inputs.payload)?;
         for runtime in runtimes {
-            let cgroup = cgroups.of(&runtime.label);
-            let brief = Variant { arguments: &[], cgroup: &cgroup, memory_limit: None };
-            let lasting = Variant { arguments: &["wait"], ..brief };
-            bundle::write(&runtime.brief(), &rootfs, &brief)?;
-            bundle::write(&runtime.lasting(), &rootfs, &lasting)?;
+            make_bundles(runtime, &rootfs, &cgroups.of(&runtime.label), inputs.seccomp)?;
             fs::create_dir_all(runtime.state()).context("making a state directory")?;
         }
         let path = work.join("stderr");
         let errors = File::options().create(true).truncate(true).read(true).write(true).open(&path);
         Ok(Self { rootfs, errors: errors.context(path.display())? })
     }
+}
+
+fn make_bundles(runtime: &Runtime, rootfs: &Path, cgroup: &str, seccomp: &Value) -> Result<()> {
+    let bundles: [(PathBuf, &[&str]); 3] = [
+        (runtime.brief(), &[PAYLOAD]),
+        (runtime.lasting(), &[PAYLOAD, "wait"]),
+        (runtime.hollow(), &["/missing"]),
+    ];
+    for (directory, arguments) in bundles {
+        let variant = Variant { arguments, cgroup, memory_limit: None, seccomp };
+        bundle::write(&directory, rootfs, &variant)?;
+    }
+    Ok(())
 }
