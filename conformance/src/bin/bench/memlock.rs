@@ -30,17 +30,19 @@ pub(crate) fn pretend_if_refused() -> Result<Option<String>> {
 
 /// `prlimit64` and `setrlimit` of `RLIMIT_MEMLOCK` return 0 and do nothing; all else is allowed.
 fn filter() -> Result<Vec<libc::sock_filter>> {
-    let number = |call| u32::try_from(call).context("system call number");
+    let number = |call: i64| u32::try_from(call).context("a number for the filter");
+    // The C libraries disagree about its type.
+    let resource = number(libc::RLIMIT_MEMLOCK.into())?;
     let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
     let [first, second, third] = ARGUMENTS;
     Ok(vec![
         step(LOAD, NUMBER, 0, 0),
         step(JUMP_IF_EQUAL, number(libc::SYS_setrlimit)?, 0, 2),
         step(LOAD, first, 0, 0),
-        step(JUMP_IF_EQUAL, libc::RLIMIT_MEMLOCK, 5, 6),
+        step(JUMP_IF_EQUAL, resource, 5, 6),
         step(JUMP_IF_EQUAL, number(libc::SYS_prlimit64)?, 0, 5),
         step(LOAD, second, 0, 0),
-        step(JUMP_IF_EQUAL, libc::RLIMIT_MEMLOCK, 0, 3),
+        step(JUMP_IF_EQUAL, resource, 0, 3),
         // Without a new limit prlimit64 only reads.
         step(LOAD, third, 0, 0),
         step(JUMP_IF_EQUAL, 0, 1, 0),

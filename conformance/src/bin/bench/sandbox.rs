@@ -39,8 +39,8 @@ pub(crate) fn unified() -> PathBuf {
     Path::new(CGROUPS).join("unified")
 }
 
-/// The roots of the hierarchies that a container can have limits or a cgroup in. Links like
-/// `cpu,cpuacct` lead to one of the others.
+/// The roots of all hierarchies. Links like `cpu,cpuacct` lead to one of the others, and what is
+/// no cgroup file system is left alone.
 pub(crate) fn hierarchies() -> io::Result<Vec<PathBuf>> {
     if Layout::here() == Layout::Cgroup2 {
         return Ok(vec![PathBuf::from(CGROUPS)]);
@@ -48,7 +48,7 @@ pub(crate) fn hierarchies() -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(CGROUPS)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() && sys::is_cgroup1(&entry.path()) {
+        if entry.file_type()?.is_dir() && sys::is_cgroup(&entry.path()) {
             found.push(entry.path());
         }
     }
@@ -91,7 +91,8 @@ impl Sandbox {
         }
         let own = work.join("hierarchies");
         fs::create_dir(&own).context(own.display())?;
-        for hierarchy in hierarchies().context(CGROUPS)? {
+        let with_controllers = |hierarchy: &PathBuf| *hierarchy != unified();
+        for hierarchy in hierarchies().context(CGROUPS)?.into_iter().filter(with_controllers) {
             let target = own.join(hierarchy.file_name().unwrap_or_default());
             fs::create_dir(&target).context(target.display())?;
             sys::bind(&hierarchy, &target).context(hierarchy.display())?;

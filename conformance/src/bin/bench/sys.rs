@@ -71,23 +71,29 @@ pub(crate) fn bind(source: &Path, target: &Path) -> Result<()> {
     check(unsafe { libc::mount(source, target, none, flags, none.cast()) })
 }
 
-pub(crate) fn is_cgroup1(path: &Path) -> bool {
-    file_system(path) == Some(libc::CGROUP_SUPER_MAGIC)
+/// Magic numbers of file systems, `linux/magic.h`.
+const CGROUP: u32 = 0x0027_e0eb;
+const CGROUP2: u32 = 0x6367_7270;
+
+/// Whether a hierarchy of either version is mounted at `path`.
+pub(crate) fn is_cgroup(path: &Path) -> bool {
+    file_system(path).is_some_and(|magic| magic == CGROUP || magic == CGROUP2)
 }
 
 pub(crate) fn is_cgroup2(path: &Path) -> bool {
-    file_system(path) == Some(libc::CGROUP2_SUPER_MAGIC)
+    file_system(path) == Some(CGROUP2)
 }
 
 /// The magic number of the file system at `path`, statfs(2); `None` when there is no such path.
-fn file_system(path: &Path) -> Option<i64> {
+fn file_system(path: &Path) -> Option<u32> {
     let path = c_path(path).ok()?;
     let mut buffer = MaybeUninit::<libc::statfs>::zeroed();
     // SAFETY: the path is NUL-terminated and the buffer has the size of the structure.
     let result = unsafe { libc::statfs(path.as_ptr(), buffer.as_mut_ptr()) };
     check(result).ok()?;
     // SAFETY: the kernel has filled it.
-    Some(unsafe { buffer.assume_init() }.f_type)
+    let found = unsafe { buffer.assume_init() };
+    u32::try_from(found.f_type).ok()
 }
 
 pub(crate) fn pidfd_open(pid: i32) -> Result<OwnedFd> {
@@ -126,11 +132,11 @@ pub(crate) fn kill(process: &OwnedFd) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, libc::SIGKILL, no_info, 0) })
 }
 
-/// ptrace(2) with a request whose data is a number.
-pub(crate) fn trace(request: libc::c_uint, pid: i32, data: c_int) -> Result<()> {
-    let data = libc::c_long::from(data);
+/// ptrace(2) with a request whose data is a number. The C libraries disagree about its types.
+pub(crate) fn trace(request: impl Into<i64>, pid: i32, data: c_int) -> Result<()> {
+    let (request, data) = (request.into(), i64::from(data));
     // SAFETY: none of the requests made here reads or writes memory of this process.
-    check(unsafe { libc::ptrace(request, pid, 0, data) })
+    check(unsafe { libc::syscall(libc::SYS_ptrace, request, i64::from(pid), 0_i64, data) })
 }
 
 /// Asks for unlimited locked memory, as runtimes do before they load a device filter.
