@@ -31,6 +31,7 @@ mod directory;
 mod leftovers;
 pub mod mountinfo;
 pub mod report;
+pub mod namespace;
 mod runtime;
 pub mod stream;
 pub mod sys;

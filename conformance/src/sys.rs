@@ -96,10 +96,15 @@ pub(crate) fn place_fd(fd: RawFd, number: RawFd) -> io::Result<()> {
     checked(unsafe { libc::dup2(fd, number) }).map(drop)
 }
 
+/// Moves the caller into new namespaces. Async-signal-safe.
+pub(crate) fn unshare(flags: libc::c_int) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    checked(unsafe { libc::unshare(flags) }).map(drop)
+}
+
 /// Leaves the host's mount namespace; no later mount gets back there. Async-signal-safe.
 pub(crate) fn private_mount_namespace() -> io::Result<()> {
-    // SAFETY: no memory is involved.
-    checked(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    unshare(libc::CLONE_NEWNS)?;
     mount(None, c"/", None, libc::MS_REC | libc::MS_PRIVATE)
 }
 

@@ -124,6 +124,22 @@ fn runtime_state_has_the_properties_of_the_specification() {
     );
 }
 
+/// runc's contract: the `ociVersion` of the state is that of the configuration.
+#[test]
+fn runtime_state_oci_version_is_that_of_the_configuration() {
+    let mut c = Container::new();
+    c.bundle.set("/ociVersion", json!("1.0.1"));
+    c.create();
+    let version = c.state()["ociVersion"].clone();
+    let own = c.runtime().differs("runc", "1.1: reports its own version of the specification")
+        || c.runtime().differs("crun", "1.8: reports its own version of the specification");
+    if own {
+        assert_ne!(version, "1.0.1");
+        return;
+    }
+    assert_eq!(version, "1.0.1");
+}
+
 /// engines: podman and containerd read `rootfs`, `created` and `owner` too.
 #[test]
 fn runtime_state_has_the_properties_of_runc() {

@@ -1,0 +1,457 @@
+//! `mounts` of config.json: config.md, section "Mounts", and config-linux.md, "Default Filesystems".
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use teu_conformance::mountinfo::{Mount, at};
+use teu_conformance::{Container, Runtime, Value, json};
+
+/// What crun does with the propagation of a single mount.
+const CRUN_PROPAGATION: &str = "1.8: every mount is private in the end";
+
+const EROFS: i32 = 30;
+const EACCES: i32 = 13;
+const EPERM: i32 = 1;
+
+/// A container with one directory of the host bound to /bound.
+fn bound(options: &[&str]) -> Container {
+    let mut c = Container::new();
+    let source = c.bundle.outside("source");
+    fs::write(source.join("file"), "host").expect("a file of the host");
+    c.bundle.push("/mounts", mount("/bound", "bind", &source.to_string_lossy(), options));
+    c
+}
+
+fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value {
+    json!({ "destination": destination, "type": kind, "source": source, "options": options })
+}
+
+/// The mount at /bound as the container sees it.
+fn bound_mount(options: &[&str]) -> Mount {
+    at(&bound(options).ask_mounts(), "/bound").clone()
+}
+
+/// config-linux.md, "Default Filesystems": /proc is procfs, and not `nosuid` unless asked.
+#[test]
+fn config_mounts_default_proc() {
+    let mut c = Container::new();
+    let mounts = c.ask_mounts();
+    assert_eq!(at(&mounts, "/proc").kind, "proc");
+    assert!(at(&mounts, "/proc").has("rw"));
+}
+
+/// runc's default: /dev is a tmpfs with `nosuid`, `strictatime`, its mode and its size.
+#[test]
+fn config_mounts_default_dev() {
+    let mut c = Container::new();
+    let mounts = c.ask_mounts();
+    let dev = at(&mounts, "/dev");
+    assert_eq!(dev.kind, "tmpfs");
+    assert!(dev.has("nosuid") && !dev.has("relatime") && !dev.has("noexec"), "{dev:?}");
+    assert!(dev.super_has("mode=755") && dev.super_has("size=65536k"), "{dev:?}");
+}
+
+/// config-linux.md, "Default Filesystems": /dev/pts is a new devpts instance.
+#[test]
+fn config_mounts_default_devpts() {
+    let mut c = Container::new();
+    let mounts = c.ask_mounts();
+    let pts = at(&mounts, "/dev/pts");
+    assert_eq!(pts.kind, "devpts");
+    assert!(pts.has_all(&["nosuid", "noexec"]), "{pts:?}");
+    for option in ["gid=5", "mode=620", "ptmxmode=666"] {
+        assert!(pts.super_has(option), "{option}: {pts:?}");
+    }
+    assert_eq!(c.ask_one("list /dev/pts"), json!(["ptmx"]));
+}
+
+/// config-linux.md, "Default Filesystems": /dev/shm is a tmpfs that everyone may write to.
+#[test]
+fn config_mounts_default_shm() {
+    let mut c = Container::new();
+    let answers = c.ask(&["read /proc/self/mountinfo", "stat /dev/shm", "statfs /dev/shm"]);
+    let mounts = teu_conformance::mountinfo::parse(answers[0]["text"].as_str().expect("text"));
+    let shm = at(&mounts, "/dev/shm");
+    assert!(shm.kind == "tmpfs" && shm.has_all(&["nosuid", "noexec", "nodev"]), "{shm:?}");
+    assert_eq!(answers[1]["mode"], 0o1777);
+    assert_eq!(answers[2]["bytes"], 64 << 20);
+}
+
+/// runc's default: a POSIX message queue file system at /dev/mqueue.
+#[test]
+fn config_mounts_default_mqueue() {
+    let mut c = Container::new();
+    let mounts = c.ask_mounts();
+    let queue = at(&mounts, "/dev/mqueue");
+    assert!(queue.kind == "mqueue" && queue.has_all(&["nosuid", "noexec", "nodev"]), "{queue:?}");
+}
+
+/// config-linux.md, "Default Filesystems": /sys is sysfs; runc's default has it read-only.
+#[test]
+fn config_mounts_default_sys() {
+    let mut c = Container::new();
+    let mounts = c.ask_mounts();
+    let sys = at(&mounts, "/sys");
+    assert!(sys.kind == "sysfs" && sys.has_all(&["ro", "nosuid", "noexec", "nodev"]), "{sys:?}");
+}
+
+/// runc's contract: type `cgroup` shows the container its own hierarchies, read-only.
+#[test]
+fn config_mounts_default_cgroup() {
+    let mut c = Container::new();
+    let mounts = c.ask_mounts();
+    let top = at(&mounts, "/sys/fs/cgroup");
+    assert!(["tmpfs", "cgroup2"].contains(&top.kind.as_str()), "{top:?}");
+    assert!(top.has_all(&["nosuid", "noexec", "nodev"]), "{top:?}");
+    if !c.runtime().differs("runc", "1.1: leaves the tmpfs above v1 hierarchies writable") {
+        assert!(top.has("ro"), "{top:?}");
+    }
+    let below = mounts.iter().filter(|mount| mount.destination.starts_with("/sys/fs/cgroup/"));
+    for hierarchy in below {
+        assert!(hierarchy.has("ro"), "{hierarchy:?}");
+        assert!(["cgroup", "cgroup2"].contains(&hierarchy.kind.as_str()), "{hierarchy:?}");
+    }
+}
+
+/// config.md, `mounts`: "The runtime MUST mount entries in the listed order."
+#[test]
+fn config_mounts_are_made_in_the_listed_order() {
+    let mut c = Container::new();
+    c.bundle.push("/mounts", mount("/tmp", "tmpfs", "one", &[]));
+    c.bundle.push("/mounts", mount("/tmp", "tmpfs", "two", &[]));
+    c.bundle.push("/mounts", mount("/tmp/inner", "tmpfs", "three", &[]));
+    let mounts = c.ask_mounts();
+    let sources: Vec<_> = mounts
+        .iter()
+        .filter(|mount| mount.destination.starts_with("/tmp"))
+        .map(|mount| mount.source.as_str())
+        .collect();
+    assert_eq!(sources, ["one", "two", "three"]);
+}
+
+/// config.md, `destination`: "This value MUST be an absolute path"; runc warns and takes it from /.
+#[test]
+fn config_mounts_relative_destination_does_not_leave_the_root() {
+    let mut c = Container::new();
+    c.bundle.push("/mounts", mount("relative", "tmpfs", "tmpfs", &[]));
+    let mounts = c.ask_mounts();
+    assert_eq!(at(&mounts, "/relative").kind, "tmpfs");
+}
+
+/// runc's contract: a destination that is not there is created, with its parents.
+#[test]
+fn config_mounts_destination_directory_is_created() {
+    let mut c = Container::new();
+    c.bundle.push("/mounts", mount("/a/b/c", "tmpfs", "tmpfs", &[]));
+    let mounts = c.ask_mounts();
+    assert_eq!(at(&mounts, "/a/b/c").kind, "tmpfs");
+    let mode = fs::metadata(c.bundle.rootfs().join("a/b")).expect("made").permissions().mode();
+    let crun = c.runtime().differs("crun", "1.8: directories it makes are sticky");
+    assert_eq!(mode & 0o7777, if crun { 0o1755 } else { 0o755 });
+}
+
+/// config.md: bind mounts show the source, and writing goes through.
+#[test]
+fn config_mounts_bind_of_a_directory() {
+    let mut c = bound(&["bind"]);
+    let answers = c.ask(&["read /bound/file", "write /bound/new text"]);
+    assert_eq!(answers[0], json!({ "text": "host" }));
+    assert_eq!(answers[1]["done"], true);
+    let new = c.bundle.directory().join("source/new");
+    assert_eq!(fs::read_to_string(new).expect("the host's side"), "text");
+}
+
+/// runc's contract: a file is bound to a file, which is created.
+#[test]
+fn config_mounts_bind_of_a_file() {
+    let mut c = Container::new();
+    let source = c.bundle.outside("source").join("file");
+    fs::write(&source, "host").expect("a file of the host");
+    c.bundle.push("/mounts", mount("/etc/made/file", "bind", &source.to_string_lossy(), &["bind"]));
+    assert_eq!(c.ask_one("read /etc/made/file"), json!({ "text": "host" }));
+    assert!(c.bundle.rootfs().join("etc/made/file").is_file());
+}
+
+/// config.md, `source`: for bind mounts relative "to the bundle".
+#[test]
+fn config_mounts_bind_source_may_be_relative_to_the_bundle() {
+    let mut c = bound(&["bind"]);
+    c.bundle.push("/mounts", mount("/other", "bind", "source", &["bind"]));
+    assert_eq!(c.ask_one("read /other/file"), json!({ "text": "host" }));
+}
+
+/// config.md: a source that does not exist cannot be bound, and the failure leaves nothing.
+#[test]
+fn config_mounts_bind_of_a_missing_source_is_an_error() {
+    let mut c = Container::new();
+    c.bundle.push("/mounts", mount("/bound", "bind", "/nosuch/source", &["bind"]));
+    let _refused = c.refused().saying("/nosuch/source");
+}
+
+/// mount(8): `bind` shows one file system, `rbind` also those mounted below it.
+#[test]
+fn config_mounts_rbind_brings_submounts() {
+    for (option, there) in [("bind", false), ("rbind", true)] {
+        let mut c = Container::new();
+        c.bundle.push("/mounts", mount("/copy", "bind", "/dev", &[option]));
+        let mounts = c.ask_mounts();
+        let found = mounts.iter().any(|mount| mount.destination == "/copy/pts");
+        assert_eq!(found, there, "{option}");
+    }
+}
+
+/// runc's contract: `ro` on a bind mount needs a remount, which must not be forgotten.
+#[test]
+fn config_mounts_bind_read_only() {
+    let mut c = bound(&["bind", "ro"]);
+    let answers = c.ask(&["write /bound/new text", "write /bound/file text", "read /bound/file"]);
+    assert_eq!(answers[0]["errno"], EROFS);
+    assert_eq!(answers[1]["errno"], EROFS);
+    assert_eq!(answers[2], json!({ "text": "host" }));
+    let source = c.bundle.directory().join("source/new");
+    fs::write(source, "").expect("the host's own side is writable as before");
+}
+
+/// mount(8): of contradicting options the last counts.
+#[test]
+fn config_mounts_last_of_contradicting_options_counts() {
+    assert!(bound_mount(&["bind", "rw", "ro"]).has("ro"));
+    let crun = Runtime::under_test().differs("crun", "1.8: `rw` does not undo `ro`");
+    assert!(bound_mount(&["bind", "ro", "rw"]).has(if crun { "ro" } else { "rw" }));
+}
+
+/// config.md, "Linux mount options": `nosuid`, `nodev` and `noexec`, each alone and all with `ro`.
+#[test]
+fn config_mounts_bind_keeps_every_flag() {
+    for option in ["nosuid", "nodev", "noexec"] {
+        let mount = bound_mount(&["bind", option]);
+        assert!(mount.has(option) && mount.has("rw"), "{mount:?}");
+    }
+    let all = ["nosuid", "nodev", "noexec", "ro"];
+    let mount = bound_mount(&["bind", "nosuid", "nodev", "noexec", "ro"]);
+    assert!(mount.has_all(&all), "{mount:?}");
+}
+
+/// config.md, "Linux mount options": the access time options.
+#[test]
+fn config_mounts_access_time_options() {
+    for option in ["noatime", "nodiratime", "relatime"] {
+        let mut c = Container::new();
+        c.bundle.push("/mounts", mount("/bound", "tmpfs", "tmpfs", &[option]));
+        let mounts = c.ask_mounts();
+        assert!(at(&mounts, "/bound").has(option), "{option}: {:?}", at(&mounts, "/bound"));
+    }
+    let mut c = Container::new();
+    c.bundle.push("/mounts", mount("/bound", "tmpfs", "tmpfs", &["strictatime"]));
+    let mounts = c.ask_mounts();
+    let strict = at(&mounts, "/bound");
+    assert!(!strict.has("relatime") && !strict.has("noatime"), "{strict:?}");
+}
+
+/// config.md, "Linux mount options": `sync` and `dirsync` belong to the file system.
+#[test]
+fn config_mounts_sync_options() {
+    let mut c = Container::new();
+    c.bundle.push("/mounts", mount("/bound", "tmpfs", "tmpfs", &["sync", "dirsync"]));
+    let mounts = c.ask_mounts();
+    let made = at(&mounts, "/bound");
+    assert!(made.super_has("sync") && made.super_has("dirsync"), "{made:?}");
+}
+
+/// `noexec` is more than a word in mountinfo.
+#[test]
+fn config_mounts_noexec_refuses_to_execute() {
+    let mut c = Container::new();
+    let source = c.bundle.outside("source");
+    teu_conformance::copy_program(&c.bundle.rootfs().join("probe"), &source.join("probe"));
+    let source = source.to_string_lossy().into_owned();
+    c.bundle.push("/mounts", mount("/bound", "bind", &source, &["bind", "noexec"]));
+    c.bundle.set("/process/args", json!(["/bound/probe", "exit", "0"]));
+    assert!(c.fails_to_run().err().to_lowercase().contains("permission denied"));
+}
+
+/// `nodev` is more than a word in mountinfo.
+#[test]
+fn config_mounts_nodev_refuses_to_open_devices() {
+    let mut c = Container::new();
+    c.bundle.push("/mounts", mount("/copy", "bind", "/dev", &["bind", "nodev"]));
+    assert_eq!(c.ask_one("open /copy/null")["errno"], EACCES);
+}
+
+/// config.md, "Linux mount options": `rro` makes submounts read-only too (Linux 5.12).
+#[test]
+fn config_mounts_recursive_read_only() {
+    let mut c = Container::new();
+    c.bundle.push("/mounts", mount("/copy", "bind", "/dev", &["rbind", "rro"]));
+    let mounts = c.ask_mounts();
+    assert!(at(&mounts, "/copy").has("ro"));
+    assert!(at(&mounts, "/copy/pts").has("ro"), "{:?}", at(&mounts, "/copy/pts"));
+}
+
+/// config.md, "Linux mount options": `ro` of an `rbind` is for the top mount alone.
+#[test]
+fn config_mounts_read_only_is_not_recursive() {
+    let mut c = Container::new();
+    c.bundle.push("/mounts", mount("/copy", "bind", "/dev", &["rbind", "ro"]));
+    let mounts = c.ask_mounts();
+    assert!(at(&mounts, "/copy").has("ro"));
+    assert!(at(&mounts, "/copy/pts").has("rw"), "{:?}", at(&mounts, "/copy/pts"));
+}
+
+/// config.md: `defaults` is one of the options a runtime MUST support.
+#[test]
+fn config_mounts_defaults_option() {
+    let mut c = Container::new();
+    c.bundle.push("/mounts", mount("/bound", "tmpfs", "tmpfs", &["defaults"]));
+    if c.runtime().differs("runc", "1.1 to 1.5: passes `defaults` to the file system as data") {
+        let _failed = c.fails_to_run();
+        return;
+    }
+    let mounts = c.ask_mounts();
+    assert!(at(&mounts, "/bound").has("rw"));
+}
+
+/// tmpfs(5): `size` and `mode` go to the file system.
+#[test]
+fn config_mounts_tmpfs_size_and_mode() {
+    let mut c = Container::new();
+    c.bundle.push("/mounts", mount("/bound", "tmpfs", "tmpfs", &["size=1m", "mode=0711"]));
+    let answers = c.ask(&["statfs /bound", "stat /bound"]);
+    assert_eq!(answers[0]["bytes"], 1 << 20);
+    assert_eq!(answers[1]["mode"], 0o711);
+}
+
+/// runc's contract: without `mode` a tmpfs has the mode of the directory it covers.
+#[test]
+fn config_mounts_tmpfs_inherits_the_mode() {
+    let mut c = Container::new();
+    let covered = c.bundle.directory_in_rootfs("covered");
+    fs::set_permissions(covered, fs::Permissions::from_mode(0o710)).expect("chmod");
+    c.bundle.push("/mounts", mount("/covered", "tmpfs", "tmpfs", &[]));
+    let crun = c.runtime().differs("crun", "1.8: a tmpfs has mode 1777 unless told otherwise");
+    assert_eq!(c.ask_one("stat /covered")["mode"], if crun { 0o1777 } else { 0o710 });
+}
+
+/// runc's contract: a read-only tmpfs.
+#[test]
+fn config_mounts_tmpfs_read_only() {
+    let mut c = Container::new();
+    c.bundle.push("/mounts", mount("/bound", "tmpfs", "tmpfs", &["ro"]));
+    assert_eq!(c.ask_one("write /bound/new text")["errno"], EROFS);
+}
+
+/// runc's contract: `tmpcopyup` fills the tmpfs with what it covers.
+#[test]
+fn config_mounts_tmpcopyup_copies_what_is_covered() {
+    let mut c = Container::new();
+    c.bundle.file("data/sub/file", "copied");
+    c.bundle.push("/mounts", mount("/data", "tmpfs", "tmpfs", &["tmpcopyup"]));
+    let answers = c.ask(&["read /data/sub/file", "write /data/sub/file changed", "statfs /data"]);
+    assert_eq!(answers[0], json!({ "text": "copied" }));
+    assert_eq!(answers[1]["done"], true);
+    let host = fs::read_to_string(c.bundle.rootfs().join("data/sub/file")).expect("the original");
+    assert_eq!(host, "copied");
+}
+
+/// config.md: a type that the kernel does not know is an error, and nothing stays behind.
+#[test]
+fn config_mounts_unknown_type_is_an_error() {
+    let mut c = Container::new();
+    c.bundle.push("/mounts", mount("/bound", "nosuchfs", "none", &[]));
+    let _refused = c.refused().saying("bound");
+}
+
+/// config.md: options the runtime does not know go to the file system, which may refuse them.
+#[test]
+fn config_mounts_unknown_option_is_an_error_of_the_file_system() {
+    let mut c = Container::new();
+    c.bundle.push("/mounts", mount("/bound", "tmpfs", "tmpfs", &["nosuchoption"]));
+    let _refused = c.refused();
+}
+
+/// config.md: no `mounts` at all is a valid configuration.
+#[test]
+fn config_mounts_may_be_absent() {
+    let mut c = Container::new();
+    c.bundle.remove("/mounts");
+    c.bundle.remove("/linux/maskedPaths");
+    c.bundle.remove("/linux/readonlyPaths");
+    c.bundle.remove("/root/readonly");
+    c.bundle.ask(&["exit 5"]);
+    let outcome = c.run();
+    let strict = c.runtime().differs("runc", "1.1: needs /proc in the container")
+        || c.runtime().differs("crun", "1.8: says `no 'mounts' block specified`");
+    if strict {
+        let _failed = outcome.fails();
+        return;
+    }
+    let _exited = outcome.exits(5);
+}
+
+/// runc's contract: a propagation option is applied after the mount.
+#[test]
+fn config_mounts_propagation_shared() {
+    if Runtime::under_test().differs("crun", CRUN_PROPAGATION) {
+        assert!(bound_mount(&["bind", "shared"]).propagation.is_empty());
+        return;
+    }
+    for option in ["shared", "rshared"] {
+        let mount = bound_mount(&["bind", option]);
+        assert!(mount.propagates("shared:"), "{option}: {mount:?}");
+    }
+}
+
+/// runc's contract: `private` and `slave` undo what the host's mount was.
+#[test]
+fn config_mounts_propagation_private_and_slave() {
+    for (option, slave) in
+        [("rslave", true), ("slave", true), ("rprivate", false), ("private", false)]
+    {
+        let mut c = bound(&["bind", option]);
+        c.mounts.all_shared = true;
+        let mounts = c.ask_mounts();
+        let made = at(&mounts, "/bound");
+        assert!(!made.propagates("shared:"), "{option}: {made:?}");
+        let slave = slave && !c.runtime().differs("crun", CRUN_PROPAGATION);
+        assert_eq!(made.propagates("master:"), slave, "{option}: {made:?}");
+    }
+}
+
+/// mount_namespaces(7): an unbindable mount says so.
+#[test]
+fn config_mounts_propagation_unbindable() {
+    if Runtime::under_test().differs("crun", CRUN_PROPAGATION) {
+        assert!(bound_mount(&["bind", "unbindable"]).propagation.is_empty());
+        return;
+    }
+    for option in ["unbindable", "runbindable"] {
+        let mount = bound_mount(&["bind", option]);
+        assert!(mount.propagates("unbindable"), "{option}: {mount:?}");
+    }
+}
+
+/// security: with shared mounts on the host, nothing the container mounts gets there, by default.
+#[test]
+fn config_mounts_do_not_propagate_to_the_host() {
+    let mut c = Container::new();
+    c.mounts.all_shared = true;
+    let mounts = c.ask_mounts();
+    let shared = mounts.iter().find(|mount| mount.propagates("shared:"));
+    assert!(shared.is_none(), "{shared:?}");
+}
+
+/// runc's contract: the source of a mount may lie in an earlier mount of the same container.
+#[test]
+fn config_mounts_may_cover_parts_of_each_other() {
+    let mut c = bound(&["bind"]);
+    c.bundle.directory_in_rootfs("bound");
+    fs::create_dir(c.bundle.directory().join("source/sub")).expect("a directory of the host");
+    c.bundle.push("/mounts", mount("/bound/sub", "tmpfs", "tmpfs", &["size=1m"]));
+    assert_eq!(c.ask_one("statfs /bound/sub")["bytes"], 1 << 20);
+}
+
+/// capabilities(7): mounting is beyond the default capabilities.
+#[test]
+fn config_mounts_container_cannot_mount() {
+    let mut c = Container::new();
+    assert_eq!(c.ask_one("mount-tmpfs /tmp")["errno"], EPERM);
+}
