@@ -35,7 +35,8 @@ impl<T> Record<T> {
         Self { values: BTreeMap::new(), failures: BTreeMap::new() }
     }
 
-    /// Keeps a value or a failure; `None` when it is a failure.
+    /// Keeps a value or a failure; `None` when it is a failure. A command that fails once has no
+    /// numbers, not even those from before.
     pub(crate) fn keep(&mut self, phase: Phase, result: Result<T>) -> Option<()> {
         match result {
             Ok(value) => {
@@ -43,10 +44,15 @@ impl<T> Record<T> {
                 Some(())
             }
             Err(failure) => {
-                self.failures.entry(phase).or_insert(failure);
+                self.fail(phase, failure);
                 None
             }
         }
+    }
+
+    fn fail(&mut self, phase: Phase, failure: String) {
+        self.values.remove(&phase);
+        self.failures.entry(phase).or_insert(failure);
     }
 
     fn failed(&self, phase: Phase) -> bool {
@@ -107,7 +113,7 @@ impl<M: Meter> Lives<'_, M> {
         match result {
             Ok(value) => Some(value),
             Err(failure) => {
-                self.record.failures.entry(phase).or_insert(failure);
+                self.record.fail(phase, failure);
                 None
             }
         }
@@ -144,4 +150,19 @@ fn reap(pid: i32) -> Result<()> {
         return Err(format!("process {pid} goes on after SIGKILL"));
     }
     sys::wait(pid).context("waiting for the container's process").map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Phase, Record};
+
+    #[test]
+    fn a_failure_takes_the_numbers_with_it_and_stays_the_first() {
+        let mut record = Record::new();
+        assert_eq!(record.keep(Phase::Run, Ok(1)), Some(()));
+        assert_eq!(record.keep(Phase::Run, Err("first".to_owned())), None);
+        assert_eq!(record.keep(Phase::Run, Err("second".to_owned())), None);
+        assert!(record.values.is_empty());
+        assert_eq!(record.failures[&Phase::Run], "first");
+    }
 }

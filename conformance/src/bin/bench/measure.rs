@@ -39,10 +39,11 @@ pub(crate) fn measure(options: &Options) -> Result<Report> {
         runtimes: &runtimes,
     };
     let mut report = Report { notes: setting(options)?, ..Report::default() };
+    // First, because a runtime that is not there fails here with the clearest words.
+    let executables = executables(&runtimes)?;
     let limits = parts.memory_limits(&mut report)?;
     parts.timed(&mut report)?;
-    report.tables.push(limits);
-    report.tables.push(executables(&runtimes)?);
+    report.tables.extend([limits, executables]);
     Ok(report)
 }
 
