@@ -44,6 +44,21 @@ impl Error {
         Self { kind, errno: None, message: message.into() }
     }
 
+    /// The container's program cannot be executed.
+    pub(crate) fn cannot_execute(errno: i32, message: String) -> Self {
+        Self { kind: ErrorKind::CannotExecute, errno: Some(errno), message }
+    }
+
+    /// The same failure, with what was being done in front.
+    pub(crate) fn during(self, what: &str) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
+    }
+
+    /// The same failure, with what happened after it.
+    pub(crate) fn and(self, more: &str) -> Self {
+        Self { message: format!("{}; {more}", self.message), ..self }
+    }
+
     /// What kind of failure this is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -200,7 +200,7 @@ ops! {
     AttachRoot = 16,
     /// Mounts a filesystem. Arguments: path, text type, text source, MS_* flags, text data or zero, [`Create`] flags.
     MountFilesystem = 17,
-    /// Attaches a tree that the library opened. Arguments: fd, path, address of a [`MountAttributes`], [`Create`] flags.
+    /// Attaches a tree that the library opened. Arguments: fd, path, address of a [`MountAttributes`].
     AttachTree = 18,
     /// Changes attributes of the mount at a path. Arguments: path, address of a [`MountAttributes`].
     SetMountAttributes = 19,
@@ -253,6 +253,8 @@ ops! {
     /// Executes the chosen program. Arguments: address of argv, address of envp, text that begins the message on stderr should it
     /// fail when nobody listens.
     Execute = 41,
+    /// Makes this process unreadable for others of the same user (`PR_SET_DUMPABLE`). No arguments.
+    NotDumpable = 42,
 }
 
 /// What a mount destination has to be, and what is made when it is not there.

@@ -110,7 +110,7 @@ impl Interpreter {
             Op::AttachRoot => mounts::attach_root(self.root),
             Op::MountFilesystem => mounts::mount_filesystem(self.root, [a, b, c, d, e, f]),
             // SAFETY: the library put a `MountAttributes` at this address of the program.
-            Op::AttachTree => mounts::attach_tree(self.root, fd(a), Text(b), &unsafe { read(c) }, d),
+            Op::AttachTree => mounts::attach_tree(self.root, fd(a), Text(b), &unsafe { read(c) }),
             // SAFETY: the library put a `MountAttributes` at this address of the program.
             Op::SetMountAttributes => mounts::set_attributes(self.root, Text(a), &unsafe { read(b) }),
             Op::SetMountPropagation => mounts::set_mount_propagation(self.root, Text(a), b),
@@ -137,6 +137,7 @@ impl Interpreter {
             Op::AdoptStdio => self.adopt_stdio(a),
             Op::AwaitStart => process::await_start(fd(a)),
             Op::CloseOnExecFrom => sys::close_range(a, sys::CLOSE_RANGE_CLOEXEC).map_err(refused),
+            Op::NotDumpable => process::not_dumpable(),
             Op::Execute => Err(refused(sys::execve(self.executable, Text(a), Text(b)))),
         }
     }

@@ -41,11 +41,14 @@ pub(super) fn mount_filesystem(root: Fd, [path, kind, source, flags, data, creat
     mounted
 }
 
-/// Attaches a detached tree, its attributes changed while nobody can see it.
-pub(super) fn attach_tree(root: Fd, tree: Fd, path: Text, change: &MountAttributes, create: u64) -> Outcome {
+/// Attaches a detached tree, its attributes changed while nobody can see it. What is missing at the destination is made as the
+/// tree is: a directory or a file.
+pub(super) fn attach_tree(root: Fd, tree: Fd, path: Text, change: &MountAttributes) -> Outcome {
     if !change.is_empty() {
         sys::mount_setattr(tree, change).map_err(|errno| (Detail::Attributes, errno))?;
     }
+    let status = sys::status(tree).map_err(|errno| (Detail::Tree, errno))?;
+    let create = if is_directory(status.mode) { Create::DIRECTORY } else { Create::FILE };
     let target = destination(root, path, create)?;
     let attached = sys::attach_tree(tree, target).map_err(|errno| (Detail::Attach, errno));
     sys::close(target);
@@ -155,6 +158,3 @@ fn is_directory(mode: u16) -> bool {
 pub(super) fn is_character_device(mode: u16) -> bool {
     mode & 0o170_000 == 0o020_000
 }
-
-/// A destination is a directory unless its step says otherwise.
-const _: () = assert!(Create::DIRECTORY == 0);

@@ -52,6 +52,12 @@ pub(super) fn no_new_privileges() -> Outcome {
     sys::prctl(PR_SET_NO_NEW_PRIVS, 1, 0).map(drop).map_err(refused)
 }
 
+/// `PR_SET_DUMPABLE`.
+pub(super) fn not_dumpable() -> Outcome {
+    const PR_SET_DUMPABLE: usize = 4;
+    sys::prctl(PR_SET_DUMPABLE, 0, 0).map(drop).map_err(refused)
+}
+
 /// Brings `lo` up, which a new network namespace has down.
 pub(super) fn loopback_up() -> Outcome {
     const SIOCGIFFLAGS: usize = 0x8913;

@@ -1,0 +1,103 @@
+//! create and run: configuration, facts, plan, execution.
+
+use super::{Container, ContainerId, CreateOptions};
+use crate::error::{Error, ErrorKind, PlanError, Result, StepError};
+use crate::facts::{self, Facts};
+use crate::host;
+use crate::plan::{self, Plan, Request};
+use crate::spec;
+use crate::state::{self, Record};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// The first number after the standard streams.
+const FIRST_PRESERVED: i32 = 3;
+
+/// Plans and executes.
+pub(super) fn launch(id: &ContainerId, options: &CreateOptions, waits_for_start: bool) -> Result<Container> {
+    check_preserved(options.preserve_fds)?;
+    let plan = plan(id, options, waits_for_start)?;
+    let record = record(&plan)?;
+    let state_root = absolute(&options.state_root)?;
+    let launched = host::execute(&plan, &state_root, record)
+        .map_err(|error| error.during("unable to start container process"))?;
+    Ok(Container {
+        id: id.clone(),
+        directory: launched.directory,
+        record: launched.record,
+        init: Some(launched.pidfd),
+        warnings: plan.warnings,
+    })
+}
+
+/// Plans.
+pub(super) fn plan(id: &ContainerId, options: &CreateOptions, waits_for_start: bool) -> Result<Plan> {
+    refuse_what_is_not_done(options)?;
+    let bundle = absolute(&options.bundle)?;
+    let config = match &options.config {
+        Some(config) => absolute(config)?,
+        None => bundle.join("config.json"),
+    };
+    let loaded = spec::load(&config)?;
+    let mut facts = Facts::probe()?;
+    if let (Some(uid), Some(root)) = (plan::needs_home_of(&loaded.spec), loaded.spec.root()) {
+        facts.home = facts::home(&bundle.join(root.path()), uid);
+    }
+    let request = Request {
+        id: id.as_str(),
+        bundle: &bundle,
+        pid_file: options.pid_file.as_deref().map(absolute).transpose()?,
+        preserve_fds: options.preserve_fds,
+        waits_for_start,
+    };
+    let mut plan = plan::plan(&loaded.spec, &facts, &request)?;
+    plan.warnings.extend(loaded.warnings);
+    Ok(plan)
+}
+
+fn refuse_what_is_not_done(options: &CreateOptions) -> std::result::Result<(), PlanError> {
+    let refused = [
+        (options.console_socket.is_some(), "--console-socket", "terminals are not supported"),
+        (options.pidfd_socket.is_some(), "--pidfd-socket", "handing over the process's descriptor is not supported"),
+        (options.no_pivot, "--no-pivot", "changing the root without pivot_root is not supported"),
+        (options.systemd_cgroup, "--systemd-cgroup", "cgroups made by systemd are not supported"),
+    ];
+    match refused.into_iter().find(|(asked, ..)| *asked) {
+        Some((_, option, rule)) => Err(PlanError::unsupported("", rule).value(option)),
+        None => Ok(()),
+    }
+}
+
+/// Descriptors that are to be inherited must be there: a number that is free would be taken by one of teu's own.
+fn check_preserved(count: u32) -> Result<()> {
+    for number in (FIRST_PRESERVED..).take(usize::try_from(count).unwrap_or(usize::MAX)) {
+        if !host::is_open(number) {
+            let message = format!("unable to preserve fd {number}: the descriptor is not open");
+            return Err(Error::new(ErrorKind::InvalidConfig, message));
+        }
+    }
+    Ok(())
+}
+
+/// What is remembered of the container.
+fn record(plan: &Plan) -> Result<Record> {
+    let boot_id = "/proc/sys/kernel/random/boot_id";
+    let boot_id = std::fs::read_to_string(boot_id).map_err(|error| StepError::io("read", Path::new(boot_id), &error))?;
+    Ok(Record {
+        oci_version: plan.oci_version.clone(),
+        id: plan.id.clone(),
+        bundle: plan.bundle.clone(),
+        rootfs: plan.rootfs.clone(),
+        created: state::rfc3339(SystemTime::now()),
+        annotations: plan.annotations.clone(),
+        init: None,
+        boot_id: boot_id.trim_end().to_owned(),
+        cgroups: plan.cgroup.directories(),
+        shared_pid_namespace: plan.shared_pid_namespace,
+    })
+}
+
+/// A path that does not depend on the working directory, without asking the filesystem.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| StepError::io("make absolute", path, &error).into())
+}

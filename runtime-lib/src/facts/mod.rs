@@ -1,0 +1,72 @@
+//! What this host can do, probed once, as plain values. Nothing here decides.
+
+pub(crate) mod cgroup;
+mod home;
+mod kernel;
+
+pub(crate) use home::home;
+pub(crate) use kernel::KernelVersion;
+
+use crate::error::StepError;
+use cgroup::CgroupFacts;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Everything that planning depends on besides the configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    /// The running kernel.
+    pub(crate) kernel: KernelVersion,
+    /// Effective user id of the runtime.
+    pub(crate) euid: u32,
+    /// Effective group id of the runtime.
+    pub(crate) egid: u32,
+    /// Whether the runtime is in a user namespace of its own.
+    pub(crate) in_user_namespace: bool,
+    /// Highest capability number that the kernel knows.
+    pub(crate) last_capability: u32,
+    /// The cgroup file systems.
+    pub(crate) cgroup: CgroupFacts,
+    /// Home directory of the container's user in the container's /etc/passwd, when the configuration needs it.
+    pub(crate) home: Option<String>,
+}
+
+impl Facts {
+    /// Looks at the host. Costs about ten system calls.
+    pub(crate) fn probe() -> Result<Self, StepError> {
+        Ok(Self {
+            kernel: KernelVersion::probe()?,
+            euid: nix::unistd::geteuid().as_raw(),
+            egid: nix::unistd::getegid().as_raw(),
+            in_user_namespace: in_user_namespace(),
+            last_capability: kernel::last_capability(),
+            cgroup: cgroup::probe()?,
+            home: None,
+        })
+    }
+}
+
+/// The initial user namespace has a fixed inode number (`PROC_USER_INIT_INO` in the kernel's include/linux/proc_ns.h).
+fn in_user_namespace() -> bool {
+    const INITIAL: u64 = 0xEFFF_FFFD;
+    Path::new("/proc/self/ns/user").metadata().is_ok_and(|metadata| metadata.ino() != INITIAL)
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! A host for tests of the planner.
+    use super::*;
+
+    /// A host with cgroup v2, root, and a new kernel.
+    pub(crate) fn facts() -> Facts {
+        Facts {
+            kernel: KernelVersion { major: 6, minor: 18 },
+            euid: 0,
+            egid: 0,
+            in_user_namespace: false,
+            last_capability: 40,
+            cgroup: cgroup::testing::v2(),
+            home: None,
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Executes the host's half of a plan, step by step, in the caller's process; takes everything back when a step fails.
+//!
+//! Nothing of the caller changes: no working directory, umask, environment, signal disposition or limit. The one process that is
+//! made runs none of the caller's code ([`clone`]).
+
+mod channel;
+mod clone;
+mod memory_file;
+mod open;
+mod proc_files;
+
+use crate::cgroup::{self, Cgroup};
+use crate::error::{Error, ErrorKind, StepError};
+use crate::plan::step::{HostOp, Rendezvous};
+use crate::plan::{self, Plan};
+use crate::state::process::{self, Identity};
+use crate::state::{Record, StateDirectory};
+use channel::Channel;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use teu_init::program::{Detail, Report, Slot};
+
+/// A container's first process, as it came out of the plan.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    /// The state directory.
+    pub(crate) directory: StateDirectory,
+    /// The process.
+    pub(crate) pidfd: OwnedFd,
+    /// What was recorded.
+    pub(crate) record: Record,
+}
+
+/// Executes a plan.
+///
+/// Either everything was done, or nothing is left of it.
+pub(crate) fn execute(plan: &Plan, state_root: &Path, record: Record) -> Result<Launched, Error> {
+    let mut execution = Execution::new(plan, state_root, record);
+    for step in &plan.host {
+        if let Err(error) = execution.perform(step) {
+            let error = execution.with_cause(error);
+            return match execution.undo() {
+                Ok(()) => Err(error),
+                Err(left) => Err(error.and(&format!("cleaning up: {left}"))),
+            };
+        }
+    }
+    execution.finish()
+}
+
+/// How long a killed process may take to go before teu gives up on it, in milliseconds.
+const PATIENCE_MS: u16 = 10_000;
+
+/// A plan in execution.
+struct Execution<'a> {
+    plan: &'a Plan,
+    state_root: &'a Path,
+    record: Record,
+    directory: Option<StateDirectory>,
+    lock: Option<nix::fcntl::Flock<OwnedFd>>,
+    fifo: Option<OwnedFd>,
+    cgroup: Option<Cgroup>,
+    opened: Vec<(RawFd, OwnedFd)>,
+    channel: Option<Channel>,
+    process: Option<Process>,
+    pid_file: Option<PathBuf>,
+}
+
+/// The container's first process.
+struct Process {
+    pid: i32,
+    pidfd: OwnedFd,
+}
+
+impl<'a> Execution<'a> {
+    fn new(plan: &'a Plan, state_root: &'a Path, record: Record) -> Self {
+        Self {
+            plan,
+            state_root,
+            record,
+            directory: None,
+            lock: None,
+            fifo: None,
+            cgroup: None,
+            opened: Vec::new(),
+            channel: None,
+            process: None,
+            pid_file: None,
+        }
+    }
+
+    fn perform(&mut self, step: &HostOp) -> Result<(), Error> {
+        match step {
+            HostOp::MakeStateDirectory => self.make_state_directory(),
+            HostOp::MakeExecFifo => self.make_fifo(),
+            HostOp::RecordIntent => Ok(self.directory()?.write_first(&self.record)?),
+            HostOp::MakeCgroup => self.make_cgroup(),
+            HostOp::ApplyLimits => Ok(self.cgroup()?.apply(&self.plan.cgroup)?),
+            HostOp::OpenDescriptors => self.open_descriptors(),
+            HostOp::Clone => self.clone(),
+            HostOp::JoinCgroup { all: false } => Ok(self.cgroup()?.join(self.process()?.pid)?),
+            HostOp::JoinCgroup { all: true } => Ok(self.cgroup()?.join_all(self.process()?.pid)?),
+            HostOp::WriteIdMaps { uid_map, gid_map, deny_setgroups } => {
+                Ok(proc_files::id_maps(self.process()?.pid, uid_map, gid_map, *deny_setgroups)?)
+            }
+            HostOp::SetOomScoreAdj(value) => self.set_oom_score_adj(*value),
+            HostOp::SetRlimits(limits) => {
+                let pid = self.process()?.pid;
+                Ok(limits.iter().try_for_each(|limit| proc_files::set_rlimit(pid, limit))?)
+            }
+            HostOp::Release(point) => Ok(self.channel()?.release(*point)?),
+            HostOp::AwaitInit(point) => self.await_init(*point),
+            HostOp::AwaitExec => self.await_exec(),
+            HostOp::Record => self.record(),
+            HostOp::WritePidFile(path) => self.write_pid_file(path),
+        }
+    }
+
+    fn make_state_directory(&mut self) -> Result<(), Error> {
+        let directory = StateDirectory::create(self.state_root, &self.plan.id)?;
+        // Held until everything is made: `delete` can tell a container in the making from the remains of one.
+        self.lock = directory.try_lock()?;
+        self.directory = Some(directory);
+        Ok(())
+    }
+
+    fn make_fifo(&mut self) -> Result<(), Error> {
+        self.fifo = Some(self.directory()?.make_fifo()?);
+        Ok(())
+    }
+
+    fn make_cgroup(&mut self) -> Result<(), Error> {
+        self.cgroup = Some(Cgroup::create(&self.plan.cgroup)?);
+        Ok(())
+    }
+
+    fn open_descriptors(&mut self) -> Result<(), Error> {
+        for wanted in &self.plan.descriptors {
+            self.opened.push((wanted.number, open::descriptor(wanted)?));
+        }
+        Ok(())
+    }
+
+    /// Makes teu-init and its program, and clones the process that executes them.
+    fn clone(&mut self) -> Result<(), Error> {
+        let base = self.plan.clone.fd_base;
+        let temporary = std::env::temp_dir();
+        let image = memory_file::executable(c"teu-init", teu_init::IMAGE, &[self.state_root, &temporary])?;
+        let program = memory_file::sealed(c"teu-init-program", &self.plan.encode())?;
+        let (ours, theirs) = Channel::pair()?;
+        let slot = |slot: Slot| base.saturating_add(slot as RawFd);
+        self.opened.push((slot(Slot::Program), program));
+        self.opened.push((slot(Slot::Channel), theirs));
+        self.opened.extend(self.fifo.take().map(|fifo| (slot(Slot::Fifo), fifo)));
+        let lifted = lift(std::mem::take(&mut self.opened))?;
+        let descriptors: Vec<(RawFd, BorrowedFd<'_>)> =
+            standard_streams().into_iter().chain(lifted.iter().map(|(number, fd)| (*number, fd.as_fd()))).collect();
+        let cloned = clone::clone(&clone::Child {
+            namespaces: self.plan.clone.flags,
+            cgroup: self.cgroup.as_ref().filter(|_| self.plan.clone.into_cgroup).and_then(Cgroup::clone_fd),
+            descriptors: &descriptors,
+            ambient: self.plan.clone.ambient.then_some(self.plan.clone.last_capability),
+            image: image.as_fd(),
+            fd_base: base,
+        })?;
+        self.process = Some(Process { pid: cloned.pid, pidfd: cloned.pidfd });
+        self.channel = Some(ours);
+        Ok(())
+    }
+
+    fn set_oom_score_adj(&self, value: i32) -> Result<(), Error> {
+        let written = proc_files::write(self.process()?.pid, "oom_score_adj", &value.to_string());
+        Ok(written.map_err(|error| error.at("/process/oomScoreAdj"))?)
+    }
+
+    /// Waits for a word of teu-init. A failure of teu-init comes the same way.
+    fn await_init(&mut self, point: Rendezvous) -> Result<(), Error> {
+        match self.channel()?.receive()? {
+            Some(report) if report.step == Report::NOTIFY && report.detail == point as u16 => {
+                if point == Rendezvous::Recloned { self.follow(report.errno) } else { Ok(()) }
+            }
+            Some(report) => Err(self.reported(report)),
+            None => Err(self.died()),
+        }
+    }
+
+    /// Waits until the program runs: its exec closes teu-init's end of the channel.
+    fn await_exec(&mut self) -> Result<(), Error> {
+        match self.channel()?.receive()? {
+            None => Ok(()),
+            Some(report) => Err(self.reported(report)),
+        }
+    }
+
+    /// teu-init goes on in a sibling; the first process has done its duty.
+    fn follow(&mut self, pid: i32) -> Result<(), Error> {
+        // The number cannot have been given to another: the process is a child of this one and not waited for.
+        let pidfd = process::open(pid).map_err(|errno| StepError::new("open the container's process", errno as i32))?;
+        if let Some(first) = self.process.replace(Process { pid, pidfd }) {
+            reap(&first.pidfd);
+        }
+        Ok(())
+    }
+
+    fn record(&mut self) -> Result<(), Error> {
+        let identity = Identity::of(self.process()?.pid);
+        self.record.init = Some(identity.map_err(|errno| StepError::new("identify the container's process", errno as i32))?);
+        Ok(self.directory()?.write(&self.record)?)
+    }
+
+    fn write_pid_file(&mut self, path: &Path) -> Result<(), Error> {
+        crate::state::pid_file::write(path, self.process()?.pid)?;
+        self.pid_file = Some(path.to_owned());
+        Ok(())
+    }
+
+    /// The error for a step that teu-init says it could not do.
+    fn reported(&self, report: Report) -> Error {
+        match self.plan.init.get(usize::from(report.step)) {
+            Some(step) => plan::failure(step, Detail::from_number(report.detail), report.errno),
+            None => StepError::new(format!("understand teu-init's message {report:?}"), 0).into(),
+        }
+    }
+
+    /// teu-init went without a word.
+    fn died(&self) -> Error {
+        let killed = cgroup::oom_killed(&self.record.cgroups);
+        let words = if killed {
+            "container init was OOM-killed (memory limit too low?)"
+        } else {
+            "container init died before the container was created"
+        };
+        Error::new(ErrorKind::Os, words)
+    }
+
+    /// A failure of this side may only be the echo of teu-init's: then that is the one to tell.
+    fn with_cause(&self, error: Error) -> Error {
+        let Some(channel) = &self.channel else { return error };
+        let Some(process) = &self.process else { return error };
+        if error.kind() != ErrorKind::Os || !process::has_exited(&process.pidfd) {
+            return error;
+        }
+        match channel.receive() {
+            Ok(Some(report)) if report.step != Report::NOTIFY => self.reported(report),
+            _ => error,
+        }
+    }
+
+    /// Takes back what was done, the last thing first.
+    fn undo(mut self) -> Result<(), StepError> {
+        let mut first_failure = Ok(());
+        let mut note = |outcome: Result<(), StepError>| {
+            if first_failure.is_ok() {
+                first_failure = outcome;
+            }
+        };
+        if let Some(path) = self.pid_file.take() {
+            note(crate::state::pid_file::remove(&path));
+        }
+        if let Some(process) = self.process.take() {
+            note(end(&process));
+        }
+        if let Some(cgroup) = self.cgroup.take() {
+            note(cgroup.undo());
+        }
+        if let Some(directory) = self.directory.take() {
+            note(directory.remove());
+        }
+        first_failure
+    }
+
+    fn finish(self) -> Result<Launched, Error> {
+        let missing = || Error::new(ErrorKind::Os, "the plan made no container");
+        let directory = self.directory.ok_or_else(missing)?;
+        let process = self.process.ok_or_else(missing)?;
+        Ok(Launched { directory, pidfd: process.pidfd, record: self.record })
+    }
+
+    fn directory(&self) -> Result<&StateDirectory, StepError> {
+        self.directory.as_ref().ok_or_else(|| out_of_order("state directory"))
+    }
+
+    fn cgroup(&self) -> Result<&Cgroup, StepError> {
+        self.cgroup.as_ref().ok_or_else(|| out_of_order("cgroup"))
+    }
+
+    fn process(&self) -> Result<&Process, StepError> {
+        self.process.as_ref().ok_or_else(|| out_of_order("process"))
+    }
+
+    fn channel(&self) -> Result<&Channel, StepError> {
+        self.channel.as_ref().ok_or_else(|| out_of_order("process"))
+    }
+}
+
+/// A step stands before the one that makes what it needs: a defect of the planner.
+fn out_of_order(what: &str) -> StepError {
+    StepError::new(format!("the plan uses the {what} before it is made"), 0)
+}
+
+/// Kills the process and takes its exit status, so that it is gone.
+fn end(process: &Process) -> Result<(), StepError> {
+    let failed = |errno| StepError::new(format!("kill process {}", process.pid), errno);
+    match process::kill_and_wait(&process.pidfd, PATIENCE_MS) {
+        Ok(true) => {
+            reap(&process.pidfd);
+            Ok(())
+        }
+        Ok(false) => Err(failed(libc::ETIMEDOUT).hint("it may wait for a device; its cgroup and state are kept")),
+        Err(errno) => Err(failed(errno as i32)),
+    }
+}
+
+/// Takes the exit status of a child that has exited or is about to. It may not be there: the caller may reap every child.
+fn reap(pidfd: &OwnedFd) {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    while waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) == Err(nix::errno::Errno::EINTR) {}
+}
+
+/// The caller's standard streams are the container's.
+fn standard_streams() -> Vec<(RawFd, BorrowedFd<'static>)> {
+    // SAFETY: the numbers are only copied in the child; a stream that is closed is refused there as such.
+    #[allow(unsafe_code, reason = "the standard streams have no owner")]
+    let stream = |number: RawFd| (number, unsafe { BorrowedFd::borrow_raw(number) });
+    (0..3).filter(|number| is_open(*number)).map(stream).collect()
+}
+
+/// Whether a descriptor with this number is open.
+pub(crate) fn is_open(number: RawFd) -> bool {
+    // SAFETY: F_GETFD only asks.
+    #[allow(unsafe_code, reason = "a number, not a descriptor that anybody owns")]
+    let answer = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    answer >= 0
+}
+
+/// Moves descriptors above every number that one of them gets in the child, so that no copy there hits one that is still needed.
+fn lift(opened: Vec<(RawFd, OwnedFd)>) -> Result<Vec<(RawFd, OwnedFd)>, StepError> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    use std::os::fd::{AsRawFd, FromRawFd};
+    let floor = opened.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
+    opened
+        .into_iter()
+        .map(|(number, fd)| {
+            if fd.as_raw_fd() >= floor {
+                return Ok((number, fd));
+            }
+            let copy = fcntl(fd.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(floor))
+                .map_err(|errno| StepError::new("make room for the container's descriptors", errno as i32))?;
+            // SAFETY: the kernel just made this descriptor, and nobody else knows it.
+            #[allow(unsafe_code, reason = "nix answers with a number")]
+            let copy = unsafe { OwnedFd::from_raw_fd(copy) };
+            Ok((number, copy))
+        })
+        .collect()
+}

@@ -1,0 +1,124 @@
+//! Mounts of type `cgroup` (config.md#mounts): what a container sees at /sys/fs/cgroup.
+//!
+//! On cgroup v2 it is one filesystem. On v1 it is a tmpfs with one mount for each hierarchy, as systemd and runc lay it out.
+
+use super::cgroup::{CgroupPlan, HierarchyPlan};
+use super::descriptors::Descriptors;
+use super::mounts::CgroupMount;
+use super::namespaces::Namespaces;
+use super::step::{Attributes, DescriptorKind, InitOp, InitStep};
+use oci_spec::runtime::LinuxNamespaceType;
+use teu_init::program::MountAttributes;
+
+/// A cgroup mount to plan.
+pub(super) struct Wanted<'a> {
+    /// Path in the container.
+    pub(super) destination: &'a str,
+    /// `MS_*`.
+    pub(super) flags: u64,
+    /// The entry in config.json.
+    pub(super) pointer: &'a str,
+}
+
+/// The steps that mount the container's cgroups.
+pub(super) fn plan(
+    wanted: &Wanted<'_>,
+    cgroup: &CgroupPlan,
+    namespaces: &Namespaces,
+    descriptors: &mut Descriptors,
+) -> CgroupMount {
+    if cgroup.v1_hierarchies().next().is_none() {
+        let step = filesystem(wanted, wanted.destination.to_owned(), "cgroup2", wanted.flags, String::new());
+        return CgroupMount { steps: vec![step], last: Vec::new() };
+    }
+    let own_namespace = !namespaces.shares(LinuxNamespaceType::Cgroup);
+    let bare = wanted.flags & !libc::MS_RDONLY;
+    let mut steps = vec![filesystem(wanted, wanted.destination.to_owned(), "tmpfs", bare, "mode=755".to_owned())];
+    let mut links = Vec::new();
+    for hierarchy in cgroup.v1_hierarchies() {
+        let destination = format!("{}/{}", wanted.destination, hierarchy.name);
+        steps.push(if own_namespace {
+            filesystem(wanted, destination, "cgroup", wanted.flags, mount_data(hierarchy))
+        } else {
+            bind(wanted, destination, hierarchy, descriptors)
+        });
+        links.extend(hierarchy.aliases.iter().map(|alias| (alias.clone(), hierarchy.name.clone())));
+    }
+    if !links.is_empty() {
+        steps.push(step(wanted, InitOp::EnterDirectory { path: wanted.destination.to_owned() }));
+        steps.extend(links.into_iter().map(|(name, target)| {
+            step(wanted, InitOp::MakeLink { name, target, replace: false })
+        }));
+    }
+    let read_only = MountAttributes { set: libc::MOUNT_ATTR_RDONLY, ..MountAttributes::default() };
+    let op = InitOp::SetMountAttributes { path: wanted.destination.to_owned(), attributes: Attributes(read_only) };
+    let last = if wanted.flags & libc::MS_RDONLY == 0 { Vec::new() } else { vec![step(wanted, op)] };
+    CgroupMount { steps, last }
+}
+
+fn step(wanted: &Wanted<'_>, op: InitOp) -> InitStep {
+    InitStep::new(op, wanted.pointer)
+}
+
+fn filesystem(wanted: &Wanted<'_>, destination: String, kind: &str, flags: u64, data: String) -> InitStep {
+    let (kind, source) = (kind.to_owned(), "cgroup".to_owned());
+    step(wanted, InitOp::MountFilesystem { destination, kind, source, flags, data, no_symlinks: false })
+}
+
+/// Which hierarchy a v1 mount is of (cgroups(7)).
+fn mount_data(hierarchy: &HierarchyPlan) -> String {
+    let controllers = hierarchy.controllers.join(",");
+    if controllers.starts_with("name=") { format!("none,{controllers}") } else { controllers }
+}
+
+/// The container's own directory of a hierarchy: without a cgroup namespace, a mount would show the whole host's.
+fn bind(wanted: &Wanted<'_>, destination: String, hierarchy: &HierarchyPlan, descriptors: &mut Descriptors) -> InitStep {
+    let source = hierarchy.directory.clone();
+    let kind = DescriptorKind::Tree { recursive: false, directory: true, propagation: libc::MS_SLAVE };
+    let fd = descriptors.add(kind, source.clone(), wanted.pointer.to_owned());
+    let mut attributes = MountAttributes {
+        set: libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC,
+        ..MountAttributes::default()
+    };
+    if wanted.flags & libc::MS_RDONLY != 0 {
+        attributes.set |= libc::MOUNT_ATTR_RDONLY;
+    }
+    step(wanted, InitOp::AttachTree { fd, source, destination, attributes: Attributes(attributes) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::cgroup::testing::{hybrid, v2};
+    use crate::facts::testing::facts;
+
+    fn words(facts_of: &crate::facts::cgroup::CgroupFacts, namespaces: &str) -> Vec<String> {
+        let text = format!(r#"{{"ociVersion":"1.3.0","linux":{{"namespaces":{namespaces}}}}}"#);
+        let spec = serde_json::from_str(&text).unwrap();
+        let cgroup = super::super::cgroup::plan(&spec, "c1", facts_of).unwrap();
+        let namespaces = Namespaces::read(&spec, &facts()).unwrap();
+        let wanted = Wanted { destination: "/sys/fs/cgroup", flags: libc::MS_RDONLY, pointer: "/mounts/0" };
+        let mount = plan(&wanted, &cgroup, &namespaces, &mut Descriptors::new(0));
+        mount.steps.iter().chain(&mount.last).map(|step| step.op.to_string()).collect()
+    }
+
+    #[test]
+    fn version_two_is_one_mount() {
+        let words = words(&v2(), r#"[{"type":"mount"},{"type":"cgroup"}]"#);
+        assert_eq!(words, ["mount cgroup2 at /sys/fs/cgroup (ro)"]);
+    }
+
+    #[test]
+    fn version_one_is_a_tmpfs_with_a_mount_for_each_hierarchy() {
+        let words = words(&hybrid(), r#"[{"type":"mount"},{"type":"cgroup"}]"#);
+        assert_eq!(words[0], "mount tmpfs at /sys/fs/cgroup (mode=755)");
+        assert!(words.contains(&"mount cgroup at /sys/fs/cgroup/memory (ro,memory)".to_owned()), "{words:?}");
+        assert_eq!(words[words.len() - 1], "change the mount at /sys/fs/cgroup (ro)");
+    }
+
+    #[test]
+    fn without_a_cgroup_namespace_the_containers_own_directories_are_bound() {
+        let words = words(&hybrid(), r#"[{"type":"mount"}]"#);
+        assert!(words.iter().any(|line| line.starts_with("bind ") && line.contains("/c1 at /sys/fs/cgroup/memory")), "{words:?}");
+    }
+}

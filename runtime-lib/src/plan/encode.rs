@@ -1,0 +1,224 @@
+//! Steps of teu-init to the bytes of an init program (the layout is [`teu_init::program`]).
+
+use super::step::{InitOp, InitStep};
+use std::collections::HashMap;
+use teu_init::program::{ADDRESS, Create, ErrnoText, Header, MAGIC, MountAttributes, Op, Step};
+
+/// Errno values that exec(2) gives for reasons in the container (execve(2)): the ones that teu-init can say by itself.
+const EXEC_ERRNOS: &[i32] = &[
+    libc::EPERM, libc::ENOENT, libc::EIO, libc::E2BIG, libc::ENOEXEC, libc::EAGAIN, libc::ENOMEM, libc::EACCES, libc::ENOTDIR,
+    libc::EISDIR, libc::EINVAL, libc::ENFILE, libc::EMFILE, libc::ETXTBSY, libc::ENAMETOOLONG, libc::ELOOP, libc::ELIBBAD,
+];
+
+/// The program: header, steps, data.
+pub(crate) fn encode(steps: &[InitStep], fd_base: i32) -> Vec<u8> {
+    let start = size_of::<Header>() + steps.len() * size_of::<Step>();
+    let mut data = Data { start: ADDRESS + start as u64, bytes: Vec::with_capacity(4096), texts: HashMap::new() };
+    let encoded: Vec<Step> = steps.iter().map(|step| data.step(&step.op, fd_base)).collect();
+    let (errno_texts, errno_count) = data.errno_texts();
+    let mut program = Vec::with_capacity(start + data.bytes.len());
+    let words = |program: &mut Vec<u8>, words: &[u64]| {
+        words.iter().for_each(|word| program.extend_from_slice(&word.to_ne_bytes()));
+    };
+    words(&mut program, &[MAGIC]);
+    program.extend_from_slice(&u32::try_from(steps.len()).unwrap_or(u32::MAX).to_ne_bytes());
+    program.extend_from_slice(&fd_base.to_ne_bytes());
+    words(&mut program, &[errno_texts, errno_count]);
+    for step in &encoded {
+        words(&mut program, &[step.op]);
+        words(&mut program, &step.args);
+    }
+    program.extend_from_slice(&data.bytes);
+    program
+}
+
+/// What stands behind the steps. Addresses are final as soon as something is put here.
+struct Data<'a> {
+    start: u64,
+    bytes: Vec<u8>,
+    texts: HashMap<&'a str, u64>,
+}
+
+impl<'a> Data<'a> {
+    /// Puts bytes at the next multiple of eight.
+    fn put(&mut self, bytes: impl IntoIterator<Item = u8>) -> u64 {
+        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+        let address = self.start + self.bytes.len() as u64;
+        self.bytes.extend(bytes);
+        address
+    }
+
+    /// A NUL-terminated string; equal ones share a place.
+    fn text(&mut self, text: &'a str) -> u64 {
+        if let Some(&address) = self.texts.get(text) {
+            return address;
+        }
+        let address = self.put(text.bytes().chain([0]));
+        self.texts.insert(text, address);
+        address
+    }
+
+    /// A string that is made only for the program.
+    fn owned_text(&mut self, text: &str) -> u64 {
+        self.put(text.bytes().chain([0]))
+    }
+
+    fn words(&mut self, words: impl IntoIterator<Item = u64>) -> u64 {
+        let bytes: Vec<u8> = words.into_iter().flat_map(u64::to_ne_bytes).collect();
+        self.put(bytes)
+    }
+
+    /// A table of strings that ends with zero, as `argv` and `envp` do.
+    fn table(&mut self, texts: &'a [String]) -> u64 {
+        let mut addresses: Vec<u64> = texts.iter().map(|text| self.text(text)).collect();
+        addresses.push(0);
+        self.words(addresses)
+    }
+
+    fn attributes(&mut self, attributes: &MountAttributes) -> u64 {
+        let MountAttributes { set, clear, propagation, userns_fd, recursive } = *attributes;
+        self.words([set, clear, propagation, userns_fd, recursive])
+    }
+
+    /// The words for what exec may say, when nobody but the container's stderr listens.
+    fn errno_texts(&mut self) -> (u64, u64) {
+        let mut words = Vec::new();
+        for &errno in EXEC_ERRNOS {
+            let text = self.owned_text(&crate::error::errno_text(errno));
+            let entry = ErrnoText { errno: u64::try_from(errno).unwrap_or(0), text };
+            words.extend([entry.errno, entry.text]);
+        }
+        (self.words(words), EXEC_ERRNOS.len() as u64)
+    }
+
+    #[allow(clippy::too_many_lines, reason = "a table: one arm for each operation")]
+    fn step(&mut self, op: &'a InitOp, fd_base: i32) -> Step {
+        let number = |fd: i32| u64::try_from(fd).unwrap_or(u64::MAX);
+        let (op, args): (Op, &[u64]) = match op {
+            InitOp::NotDumpable => (Op::NotDumpable, &[]),
+            InitOp::CloseFrom(fd) => (Op::CloseFrom, &[number(*fd)]),
+            InitOp::ResetSignals => (Op::ResetSignals, &[]),
+            InitOp::Await(point) => (Op::Await, &[*point as u64]),
+            InitOp::Notify(point) => (Op::Notify, &[*point as u64]),
+            InitOp::JoinNamespace { fd, flag, .. } => (Op::JoinNamespace, &[number(*fd), *flag]),
+            InitOp::Unshare { flags } => (Op::Unshare, &[*flags]),
+            InitOp::Reclone { flags } => (Op::Reclone, &[*flags, super::step::Rendezvous::Recloned as u64]),
+            InitOp::SetUid(uid) => (Op::SetUid, &[u64::from(*uid)]),
+            InitOp::SetGid(gid) => (Op::SetGid, &[u64::from(*gid)]),
+            InitOp::SetGroups(gids) => {
+                let bytes: Vec<u8> = gids.iter().flat_map(|gid| gid.to_ne_bytes()).collect();
+                (Op::SetGroups, &[self.put(bytes), gids.len() as u64])
+            }
+            InitOp::AmbientCapabilities(mask) => (Op::AmbientCapabilities, &[*mask]),
+            InitOp::LoopbackUp => (Op::LoopbackUp, &[]),
+            InitOp::StartSession => (Op::StartSession, &[]),
+            InitOp::WriteFile { path, text } => {
+                (Op::WriteFile, &[self.text(path), self.text(text), text.len() as u64])
+            }
+            InitOp::SetPropagation { path, flags } => (Op::SetPropagation, &[self.text(path), *flags]),
+            InitOp::AttachRoot => (Op::AttachRoot, &[]),
+            InitOp::MountFilesystem { destination, kind, source, flags, data, no_symlinks } => {
+                let data = if data.is_empty() { 0 } else { self.text(data) };
+                let create = if *no_symlinks { Create::NO_SYMLINKS } else { 0 };
+                (
+                    Op::MountFilesystem,
+                    &[self.text(destination), self.text(kind), self.text(source), *flags, data, create],
+                )
+            }
+            InitOp::AttachTree { fd, destination, attributes, .. } => {
+                (Op::AttachTree, &[number(*fd), self.text(destination), self.attributes(&attributes.0)])
+            }
+            InitOp::SetMountAttributes { path, attributes } => {
+                (Op::SetMountAttributes, &[self.text(path), self.attributes(&attributes.0)])
+            }
+            InitOp::SetMountPropagation { path, flags } => (Op::SetMountPropagation, &[self.text(path), *flags]),
+            InitOp::MakeDirectory { path, mode } => (Op::MakeDirectory, &[self.text(path), u64::from(*mode)]),
+            InitOp::EnterDirectory { path } => (Op::EnterDirectory, &[self.text(path)]),
+            InitOp::MakeNode { name, mode, device, uid, gid } => (
+                Op::MakeNode,
+                &[self.text(name), u64::from(*mode), *device, u64::from(*uid), u64::from(*gid)],
+            ),
+            InitOp::MakeLink { name, target, replace } => {
+                (Op::MakeLink, &[self.text(name), self.text(target), u64::from(*replace)])
+            }
+            InitOp::MaskPath(path) => (Op::MaskPath, &[self.text(path)]),
+            InitOp::ReadonlyPath(path) => (Op::ReadonlyPath, &[self.text(path)]),
+            InitOp::PivotRoot => (Op::PivotRoot, &[]),
+            InitOp::SetHostname(name) => (Op::SetHostname, &[self.text(name), name.len() as u64]),
+            InitOp::SetDomainname(name) => (Op::SetDomainname, &[self.text(name), name.len() as u64]),
+            InitOp::SetRlimit(limit) => (Op::SetRlimit, &[u64::from(limit.resource), limit.soft, limit.hard]),
+            InitOp::BoundingCapabilities { mask, last } => (Op::BoundingCapabilities, &[*mask, u64::from(*last)]),
+            InitOp::SetCapabilities { effective, permitted, inheritable } => {
+                (Op::SetCapabilities, &[*effective, *permitted, *inheritable])
+            }
+            InitOp::KeepCapabilities(keep) => (Op::KeepCapabilities, &[u64::from(*keep)]),
+            InitOp::NoNewPrivileges => (Op::NoNewPrivileges, &[]),
+            InitOp::Umask(mask) => (Op::Umask, &[u64::from(*mask)]),
+            InitOp::ChangeDirectory { path, may_wait } => {
+                (Op::ChangeDirectory, &[self.text(path), u64::from(*may_wait)])
+            }
+            InitOp::FindExecutable { candidates, .. } => {
+                (Op::FindExecutable, &[self.table(candidates), candidates.len() as u64])
+            }
+            InitOp::AdoptStdio { uid } => (Op::AdoptStdio, &[u64::from(*uid)]),
+            InitOp::AwaitStart => (Op::AwaitStart, &[number(fd_base + teu_init::program::Slot::Fifo as i32)]),
+            InitOp::CloseOnExecFrom(fd) => (Op::CloseOnExecFrom, &[number(*fd)]),
+            InitOp::Execute { args, env } => {
+                let complaint = format!("exec {}: ", args.first().map_or("", String::as_str));
+                (Op::Execute, &[self.table(args), self.table(env), self.owned_text(&complaint)])
+            }
+        };
+        let mut all = [0; 6];
+        all.iter_mut().zip(args).for_each(|(slot, value)| *slot = *value);
+        Step { op: op as u64, args: all }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The 64-bit word at an address of the program.
+    fn word(program: &[u8], address: u64) -> u64 {
+        let at = usize::try_from(address - ADDRESS).unwrap();
+        u64::from_ne_bytes(program[at..at + 8].try_into().unwrap())
+    }
+
+    fn text(program: &[u8], address: u64) -> &str {
+        let at = usize::try_from(address - ADDRESS).unwrap();
+        std::ffi::CStr::from_bytes_until_nul(&program[at..]).unwrap().to_str().unwrap()
+    }
+
+    #[test]
+    fn every_pointer_leads_to_what_it_names() {
+        let steps = [
+            InitStep::from(InitOp::SetHostname("box".to_owned())),
+            InitStep::from(InitOp::Execute {
+                args: vec!["sh".to_owned(), "-c".to_owned()],
+                env: vec!["A=1".to_owned()],
+            }),
+        ];
+        let program = encode(&steps, 3);
+        assert_eq!(word(&program, ADDRESS), MAGIC);
+        let first = ADDRESS + size_of::<Header>() as u64;
+        assert_eq!(word(&program, first), Op::SetHostname as u64);
+        assert_eq!(text(&program, word(&program, first + 8)), "box");
+        let second = first + size_of::<Step>() as u64;
+        let argv = word(&program, second + 8);
+        assert_eq!(text(&program, word(&program, argv)), "sh");
+        assert_eq!(text(&program, word(&program, argv + 8)), "-c");
+        assert_eq!(word(&program, argv + 16), 0);
+        assert_eq!(text(&program, word(&program, second + 24)), "exec sh: ");
+    }
+
+    #[test]
+    fn equal_strings_share_a_place() {
+        let step = |path: &str| InitStep::from(InitOp::MaskPath(path.to_owned()));
+        let program = encode(&[step("/a"), step("/a"), step("/b")], 3);
+        let at = |index: u64| {
+            word(&program, ADDRESS + size_of::<Header>() as u64 + index * size_of::<Step>() as u64 + 8)
+        };
+        assert_eq!(at(0), at(1));
+        assert_ne!(at(0), at(2));
+    }
+}

@@ -1,0 +1,139 @@
+//! What a failed step of teu-init means, in the words that engines look for: step, place, reason, advice.
+
+use super::step::{InitOp, InitStep};
+use crate::error::{Error, StepError, errno_text};
+use teu_init::program::Detail;
+
+/// The error for a step that teu-init reported.
+pub(crate) fn failure(step: &InitStep, detail: Detail, errno: i32) -> Error {
+    match &step.op {
+        InitOp::FindExecutable { name, .. } => return Error::cannot_execute(errno, not_found(name, errno)),
+        InitOp::Execute { args, .. } => {
+            let program = args.first().map_or("", String::as_str);
+            return Error::cannot_execute(errno, format!("exec {program}: {}", errno_text(errno)));
+        }
+        _ => {}
+    }
+    let mut error = StepError::new(words(&step.op, detail), errno);
+    if !step.pointer.is_empty() {
+        error = error.at(step.pointer.clone());
+    }
+    if let Some(hint) = hint(&step.op, detail, errno) {
+        error = error.hint(hint);
+    }
+    error.into()
+}
+
+/// Go's words for a program that is not there, which docker and podman turn into exit code 127.
+fn not_found(name: &str, errno: i32) -> String {
+    if name.contains('/') {
+        format!("exec: {name:?}: stat {name}: {}", errno_text(errno))
+    } else if errno == libc::ENOENT {
+        format!("exec: {name:?}: executable file not found in $PATH")
+    } else {
+        format!("exec: {name:?}: {}", errno_text(errno))
+    }
+}
+
+/// What was being done, with the part of it that failed.
+fn words(op: &InitOp, detail: Detail) -> String {
+    let part = match (op, detail) {
+        (_, Detail::Hangup) => "the runtime is gone",
+        (_, Detail::Resolve) => "resolve the path below the root filesystem",
+        (_, Detail::Create) => "create it",
+        (InitOp::MountFilesystem { .. }, Detail::Verify) => "must be mounted on ordinary directory",
+        (InitOp::MaskPath(_), Detail::Verify) => "the container's /dev/null is not the device 1:3",
+        (InitOp::MakeNode { .. }, Detail::Verify) => "a different file is there already",
+        (InitOp::ChangeDirectory { .. }, Detail::Verify) => {
+            "current working directory is outside of container mount namespace root -- possible container breakout detected"
+        }
+        (_, Detail::Verify) => "what is there is not what it has to be",
+        (InitOp::MaskPath(_), Detail::Tree) => "open what hides it",
+        (_, Detail::Tree) => "copy the mount",
+        (_, Detail::Attributes) => "change attributes",
+        (InitOp::PivotRoot, Detail::Attach) => "detach the old root",
+        (_, Detail::Attach) => "attach it",
+        (_, Detail::Call) => "",
+    };
+    let mut words = match op {
+        InitOp::MountFilesystem { destination, source, .. } => {
+            format!("error mounting {source:?} to rootfs at {destination:?}: {op}")
+        }
+        InitOp::AttachTree { destination, source, .. } => {
+            format!("error mounting {:?} to rootfs at {destination:?}: {op}", source.display().to_string())
+        }
+        _ => op.to_string(),
+    };
+    if !part.is_empty() {
+        words.push_str(": ");
+        words.push_str(part);
+    }
+    words
+}
+
+/// Advice for refusals whose errno says little.
+fn hint(op: &InitOp, detail: Detail, errno: i32) -> Option<&'static str> {
+    match (op, detail, errno) {
+        (InitOp::MountFilesystem { kind, .. }, Detail::Attach, libc::ENODEV) if kind != "mqueue" => {
+            Some("this kernel does not know the filesystem; is its module loaded?")
+        }
+        (InitOp::MountFilesystem { kind, .. }, Detail::Attach, libc::EPERM | libc::EBUSY) if kind == "sysfs" => {
+            Some("sysfs belongs to a network namespace: give the container one, or bind /sys instead")
+        }
+        (InitOp::MountFilesystem { .. }, Detail::Attach, libc::EINVAL) => {
+            Some("the filesystem does not accept one of the options")
+        }
+        (InitOp::MountFilesystem { .. } | InitOp::AttachTree { .. }, Detail::Attach, libc::ENOSPC) => {
+            Some("the mount namespace is full (fs.mount-max)")
+        }
+        (InitOp::AttachTree { .. }, Detail::Resolve, libc::ENOTDIR) => {
+            Some("a directory can only be bound over a directory")
+        }
+        (InitOp::AttachTree { .. }, Detail::Attach, libc::ENOTDIR) => Some("a file can only be bound over a file"),
+        (InitOp::SetRlimit(_), _, libc::EPERM) => Some("only root of the host may raise a hard limit"),
+        (InitOp::SetGroups(_) | InitOp::SetGid(_) | InitOp::SetUid(_), _, libc::EINVAL) => {
+            Some("the id is not mapped in the container's user namespace")
+        }
+        (InitOp::SetCapabilities { .. }, _, libc::EPERM) => {
+            Some("the runtime does not have one of these capabilities itself")
+        }
+        (InitOp::JoinNamespace { .. }, _, libc::EINVAL) => Some("the path is a namespace of another type"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn find(name: &str) -> InitStep {
+        InitStep::new(InitOp::FindExecutable { name: name.to_owned(), candidates: Vec::new() }, "/process/args/0")
+    }
+
+    #[test]
+    fn a_missing_program_is_said_as_engines_expect() {
+        let error = failure(&find("nosuch"), Detail::Call, libc::ENOENT);
+        assert_eq!(error.to_string(), "exec: \"nosuch\": executable file not found in $PATH");
+        assert_eq!(error.kind(), ErrorKind::CannotExecute);
+        let error = failure(&find("/nosuch"), Detail::Call, libc::ENOENT);
+        assert_eq!(error.to_string(), "exec: \"/nosuch\": stat /nosuch: no such file or directory");
+    }
+
+    #[test]
+    fn a_mount_is_named_with_source_destination_field_and_reason() {
+        let op = InitOp::MountFilesystem {
+            destination: "/proc".to_owned(),
+            kind: "proc".to_owned(),
+            source: "proc".to_owned(),
+            flags: 0,
+            data: String::new(),
+            no_symlinks: true,
+        };
+        let error = failure(&InitStep::new(op, "/mounts/0"), Detail::Verify, 0);
+        assert_eq!(
+            error.to_string(),
+            "error mounting \"proc\" to rootfs at \"/proc\": mount proc at /proc: must be mounted on ordinary directory (/mounts/0)"
+        );
+    }
+}

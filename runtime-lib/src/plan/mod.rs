@@ -1,0 +1,231 @@
+//! Configuration and host to a plan: pure functions, no file, clock, environment or system call.
+//!
+//! Everything that can be refused is refused here, before anything on the host has changed. One file a section of the specification;
+//! [`order`] alone decides what comes before what.
+#![forbid(unsafe_code)]
+
+mod capabilities;
+pub(crate) mod cgroup;
+mod cgroup_mount;
+mod descriptors;
+mod devices;
+mod encode;
+mod environment;
+mod failure;
+mod hardening;
+mod id_mappings;
+mod mount_options;
+mod mounts;
+mod namespaces;
+mod order;
+mod print;
+mod process;
+mod refusals;
+mod rlimits;
+pub(crate) mod step;
+
+pub use capabilities::capability_names;
+pub(crate) use failure::failure;
+pub use mount_options::mount_option_names;
+pub use namespaces::namespace_names;
+pub(crate) use process::needs_home_of;
+
+use crate::error::PlanError;
+use crate::facts::{Facts, KernelVersion};
+use cgroup::CgroupPlan;
+use descriptors::Descriptors;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use step::{Descriptor, DescriptorKind, HostOp, InitStep};
+use teu_init::program::Slot;
+
+/// What the caller wants besides the configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Request<'a> {
+    /// The container's id.
+    pub(crate) id: &'a str,
+    /// The bundle, absolute.
+    pub(crate) bundle: &'a Path,
+    /// Where the process id is written to.
+    pub(crate) pid_file: Option<PathBuf>,
+    /// How many descriptors from 3 on the container inherits.
+    pub(crate) preserve_fds: u32,
+    /// Whether the container waits for `start` before it executes its program.
+    pub(crate) waits_for_start: bool,
+}
+
+/// Everything that will happen, in order, as data.
+///
+/// `Display` prints it for a person; it serializes for a program.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The container's id.
+    pub(crate) id: String,
+    /// The version that the configuration was written for.
+    pub(crate) oci_version: String,
+    /// The bundle's directory.
+    pub(crate) bundle: PathBuf,
+    /// The root filesystem's directory.
+    pub(crate) rootfs: PathBuf,
+    /// The configuration's annotations.
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// What is unusual but not refused.
+    pub(crate) warnings: Vec<String>,
+    /// Whether the end of the first process does not end all others, because its PID namespace has others.
+    pub(crate) shared_pid_namespace: bool,
+    /// How the first process is cloned.
+    pub(crate) clone: ClonePlan,
+    /// The cgroups.
+    pub(crate) cgroup: CgroupPlan,
+    /// What is opened before the clone.
+    pub(crate) descriptors: Vec<Descriptor>,
+    /// Steps of the caller's process.
+    pub(crate) host: Vec<HostOp>,
+    /// Steps of teu-init.
+    pub(crate) init: Vec<InitStep>,
+}
+
+/// How the container's first process comes to be.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ClonePlan {
+    /// `CLONE_NEW*` for clone3(2).
+    pub(crate) flags: u64,
+    /// Whether the exec of teu-init has to carry capabilities over: in a new user namespace nobody is root before the id maps are
+    /// written.
+    pub(crate) ambient: bool,
+    /// Whether the process starts inside its cgroup (`CLONE_INTO_CGROUP`).
+    pub(crate) into_cgroup: bool,
+    /// Number of teu-init's slot zero.
+    pub(crate) fd_base: i32,
+    /// The highest capability of this kernel.
+    pub(crate) last_capability: u32,
+}
+
+impl Plan {
+    /// What is unusual in the configuration but not refused.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// teu-init's program.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        encode::encode(&self.init, self.clone.fd_base)
+    }
+}
+
+/// Plans a container.
+pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Plan, PlanError> {
+    if facts.kernel < KernelVersion::OLDEST {
+        let rule = format!("teu needs Linux {} or later; this is {}", KernelVersion::OLDEST, facts.kernel);
+        return Err(PlanError::unsupported("", rule));
+    }
+    refusals::check(spec)?;
+    let mut warnings = Vec::new();
+    let namespaces = namespaces::Namespaces::read(spec, facts)?;
+    let id_maps = id_mappings::plan(spec, &namespaces, facts)?;
+    let process = process::plan(spec, facts, &mut warnings)?;
+    let cgroup = cgroup::plan(spec, request.id, &facts.cgroup)?;
+    warnings.extend(cgroup.warnings.iter().cloned());
+
+    let mut descriptors = Descriptors::new(request.preserve_fds);
+    let rootfs = rootfs(spec, request.bundle)?;
+    let root_propagation = hardening::root_propagation(spec)?;
+    let mounts = {
+        let context = mounts::Context {
+            bundle: request.bundle,
+            propagation: bind_propagation(root_propagation, &namespaces),
+            cgroup: &cgroup,
+            namespaces: &namespaces,
+        };
+        mounts::plan(spec.mounts().as_deref().unwrap_or_default(), &context, &mut descriptors)?
+    };
+    let in_user_namespace = facts.in_user_namespace || !namespaces.shares(LinuxNamespaceType::User);
+    let devices =
+        if mounts.foreign_dev { Vec::new() } else { devices::plan(spec, in_user_namespace, &mut descriptors)? };
+
+    // A process that is cloned once more must not start in the cgroup: its limits are meant for one process.
+    let into_cgroup = !namespaces.staged() && cgroup.has_clone_target();
+    let parts = order::Parts {
+        spec,
+        namespaces: &namespaces,
+        id_maps,
+        process,
+        mounts,
+        devices,
+        root_propagation,
+        join_cgroup: join_cgroup(&cgroup, into_cgroup),
+        has_cgroup: !cgroup.hierarchies.is_empty(),
+        waits_for_start: request.waits_for_start,
+        pid_file: request.pid_file.clone(),
+    };
+    let init = parts.init_steps(&mut descriptors)?;
+    let host = parts.host_steps();
+    let fd_base = descriptors.base();
+    let shared_pid_namespace = !namespaces.is_new(LinuxNamespaceType::Pid);
+    let clone = ClonePlan {
+        flags: if namespaces.staged() { 0 } else { namespaces.clone_flags() },
+        ambient: !namespaces.staged() && namespaces.is_new(LinuxNamespaceType::User),
+        into_cgroup,
+        fd_base,
+        last_capability: facts.last_capability,
+    };
+    Ok(Plan {
+        id: request.id.to_owned(),
+        oci_version: spec.version().clone(),
+        bundle: request.bundle.to_owned(),
+        annotations: spec.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        descriptors: with_root(descriptors, &rootfs, fd_base),
+        rootfs,
+        warnings,
+        shared_pid_namespace,
+        clone,
+        cgroup,
+        host,
+        init,
+    })
+}
+
+/// How the process gets into the cgroups that it was not cloned into.
+fn join_cgroup(cgroup: &CgroupPlan, cloned_into: bool) -> Option<HostOp> {
+    let needed = cgroup.needs_join() || (!cloned_into && !cgroup.hierarchies.is_empty());
+    needed.then_some(HostOp::JoinCgroup { all: !cloned_into })
+}
+
+/// `root.path`, absolute.
+fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf, PlanError> {
+    match spec.root() {
+        None => Err(PlanError::invalid("/root", "root must be specified")),
+        Some(root) if root.path().as_os_str().is_empty() => {
+            Err(PlanError::invalid("/root/path", "the path of the root filesystem must not be empty"))
+        }
+        Some(root) => Ok(bundle.join(root.path())),
+    }
+}
+
+/// The root filesystem's tree and what the steps asked for.
+fn with_root(descriptors: Descriptors, rootfs: &Path, fd_base: i32) -> Vec<Descriptor> {
+    let root = Descriptor {
+        number: fd_base.saturating_add(Slot::Root as i32),
+        // Never a peer of the host's mounts: what the container mounts in its root must not appear there.
+        kind: DescriptorKind::Tree { recursive: true, directory: true, propagation: libc::MS_SLAVE },
+        path: rootfs.to_owned(),
+        pointer: "/root/path".to_owned(),
+    };
+    std::iter::once(root).chain(descriptors.into_list()).collect()
+}
+
+/// How bind mounts relate to the host's mounts before their own options say otherwise: as slaves, or as `rootfsPropagation` says. A
+/// user namespace never gets a peer of the host's mounts.
+fn bind_propagation(root_propagation: Option<u64>, namespaces: &namespaces::Namespaces) -> u64 {
+    let shared = root_propagation.is_some_and(|flags| flags & libc::MS_SHARED != 0);
+    let private = root_propagation.is_some_and(|flags| flags & (libc::MS_PRIVATE | libc::MS_UNBINDABLE) != 0);
+    match (shared && namespaces.shares(LinuxNamespaceType::User), private) {
+        (true, _) => 0,
+        (false, true) => libc::MS_PRIVATE,
+        (false, false) => libc::MS_SLAVE,
+    }
+}

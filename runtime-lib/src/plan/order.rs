@@ -1,0 +1,243 @@
+//! The order of all steps, decided here and nowhere else.
+//!
+//! Each constraint stands with its reason where the step is placed. The two lists meet at rendezvous; the test at the end runs every
+//! pair of lists against each other and fails when they would wait for ever.
+
+use super::descriptors::Descriptors;
+use super::hardening;
+use super::id_mappings::IdMaps;
+use super::mounts::Mounts;
+use super::namespaces::Namespaces;
+use super::process::ProcessPlan;
+use super::step::{HostOp, InitOp, InitStep, Rendezvous};
+use crate::error::PlanError;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use std::path::PathBuf;
+
+/// Everything the order is made of.
+pub(super) struct Parts<'a> {
+    pub(super) spec: &'a Spec,
+    pub(super) namespaces: &'a Namespaces,
+    pub(super) id_maps: Option<IdMaps>,
+    pub(super) process: ProcessPlan,
+    pub(super) mounts: Mounts,
+    /// Steps that fill /dev.
+    pub(super) devices: Vec<InitStep>,
+    /// Propagation of `/` at the end.
+    pub(super) root_propagation: Option<u64>,
+    /// How the process is moved into its cgroups, where the clone does not put it into all of them.
+    pub(super) join_cgroup: Option<HostOp>,
+    /// Whether the host has cgroups.
+    pub(super) has_cgroup: bool,
+    /// Whether the container waits for `start`.
+    pub(super) waits_for_start: bool,
+    pub(super) pid_file: Option<PathBuf>,
+}
+
+impl Parts<'_> {
+    /// Whether limits have to be set from outside: in a user namespace, root may not raise them (setrlimit(2)).
+    fn rlimits_from_outside(&self) -> bool {
+        !self.namespaces.shares(LinuxNamespaceType::User) && !self.process.rlimits.is_empty()
+    }
+
+    /// The steps of the caller's process.
+    pub(super) fn host_steps(&self) -> Vec<HostOp> {
+        let mut steps = vec![HostOp::MakeStateDirectory];
+        if self.waits_for_start {
+            steps.push(HostOp::MakeExecFifo);
+        }
+        // Before there is anything to forget: whoever kills this process can still have everything removed.
+        steps.push(HostOp::RecordIntent);
+        if self.has_cgroup {
+            // Limits come before the process: it is small enough for them, and nothing of it escapes them.
+            steps.extend([HostOp::MakeCgroup, HostOp::ApplyLimits]);
+        }
+        // After the cgroup: some mounts show it.
+        steps.extend([HostOp::OpenDescriptors, HostOp::Clone]);
+        if self.namespaces.staged() {
+            // Before anything that is said about the process by its id: the id changes here.
+            steps.push(HostOp::AwaitInit(Rendezvous::Recloned));
+        }
+        if let Some(IdMaps { uid_map, gid_map, deny_setgroups }) = self.id_maps.clone() {
+            steps.push(HostOp::WriteIdMaps { uid_map, gid_map, deny_setgroups });
+            steps.push(HostOp::Release(Rendezvous::IdMapsWritten));
+        }
+        if let Some(join) = self.join_cgroup.clone() {
+            steps.extend([join, HostOp::Release(Rendezvous::CgroupJoined)]);
+        }
+        steps.extend(self.process.oom_score_adj.map(HostOp::SetOomScoreAdj));
+        if self.rlimits_from_outside() {
+            steps.push(HostOp::AwaitInit(Rendezvous::LimitsAwaited));
+            steps.push(HostOp::SetRlimits(self.process.rlimits.clone()));
+            steps.push(HostOp::Release(Rendezvous::LimitsSet));
+        }
+        let pid_file = self.pid_file.clone().map(HostOp::WritePidFile);
+        if self.waits_for_start {
+            // What is recorded is created: `state` never shows a container that may still fail.
+            steps.extend([HostOp::AwaitInit(Rendezvous::Created), HostOp::Record]);
+            steps.extend(pid_file);
+            // Last: should this process be killed before, teu-init ends by itself.
+            steps.push(HostOp::Release(Rendezvous::Recorded));
+        } else {
+            // While teu-init still mounts; the program may not run before it is recorded.
+            steps.push(HostOp::Record);
+            steps.extend(pid_file);
+            steps.push(HostOp::Release(Rendezvous::Recorded));
+            steps.extend([HostOp::AwaitInit(Rendezvous::Created), HostOp::AwaitExec]);
+        }
+        steps
+    }
+
+    /// The steps of teu-init.
+    pub(super) fn init_steps(&self, descriptors: &mut Descriptors) -> Result<Vec<InitStep>, PlanError> {
+        let joins = self.namespaces.join_steps(descriptors);
+        let mut steps: Vec<InitStep> = vec![
+            // First: what the caller forgot to mark close-on-exec is no business of the container's.
+            InitOp::CloseFrom(descriptors.end()).into(),
+            InitOp::ResetSignals.into(),
+        ];
+        self.enter_namespaces(joins, &mut steps);
+        if self.namespaces.is_new(LinuxNamespaceType::Network) {
+            steps.push(InitOp::LoopbackUp.into());
+        }
+        steps.push(InitOp::StartSession.into());
+        // Before the pivot: the offsets are written through the runtime's own /proc.
+        steps.extend(self.namespaces.time_steps(self.spec.linux().as_ref())?);
+        self.build_root(&mut steps)?;
+        self.enter_root(&mut steps);
+        self.become_process(descriptors, &mut steps);
+        Ok(steps)
+    }
+
+    fn enter_namespaces(&self, joins: Vec<InitStep>, steps: &mut Vec<InitStep>) {
+        let staged = self.namespaces.staged();
+        if staged {
+            // Before the joins: processes in there must not reach this one's descriptors (CVE-2016-9962).
+            steps.push(InitOp::NotDumpable.into());
+        }
+        steps.extend(joins);
+        if staged {
+            // After the joins: new namespaces belong to the user namespace that is entered by then.
+            steps.push(InitOp::Reclone { flags: self.namespaces.clone_flags() }.into());
+        }
+        if self.id_maps.is_some() {
+            // Until then nobody is root in the new user namespace.
+            steps.push(InitOp::Await(Rendezvous::IdMapsWritten).into());
+        }
+        if !self.namespaces.shares(LinuxNamespaceType::User) {
+            steps.push(InitOp::SetGid(0).into());
+            steps.push(InitOp::SetUid(0).into());
+            // The ambient set only carried the capabilities over the exec of teu-init.
+            steps.push(InitOp::AmbientCapabilities(0).into());
+        }
+    }
+
+    /// From the copied mount namespace to a finished root filesystem.
+    fn build_root(&self, steps: &mut Vec<InitStep>) -> Result<(), PlanError> {
+        const REC_SLAVE: u64 = libc::MS_REC | libc::MS_SLAVE;
+        // First: nothing that is mounted from here on may appear on the host.
+        steps.push(InitOp::SetPropagation { path: "/", flags: REC_SLAVE }.into());
+        steps.push(InitStep::new(InitOp::AttachRoot, "/root/path"));
+        // Modes of nodes and directories are meant as they are written.
+        steps.push(InitOp::Umask(0).into());
+        let cgroup = self.cgroup_steps();
+        let at = self.mounts.first_cgroup.unwrap_or(self.mounts.steps.len());
+        let (before, after) = self.mounts.steps.split_at_checked(at).unwrap_or((&self.mounts.steps, &[]));
+        steps.extend_from_slice(before);
+        // As late as possible, the host is moving the process meanwhile; before the first mount that shows the cgroup.
+        steps.extend(cgroup);
+        steps.extend_from_slice(after);
+        steps.extend_from_slice(&self.devices);
+        steps.push(self.process.make_cwd());
+        steps.extend(hardening::path_steps(self.spec)?);
+        // After everything that makes files in them.
+        steps.extend_from_slice(&self.mounts.last);
+        steps.extend(hardening::root_step(self.spec));
+        Ok(())
+    }
+
+    fn cgroup_steps(&self) -> Vec<InitStep> {
+        let wait = self.join_cgroup.as_ref().map(|_| InitOp::Await(Rendezvous::CgroupJoined).into());
+        // A cgroup namespace is rooted where its maker is (cgroup_namespaces(7)).
+        wait.into_iter().chain(self.namespaces.cgroup_step()).collect()
+    }
+
+    fn enter_root(&self, steps: &mut Vec<InitStep>) {
+        steps.push(InitOp::PivotRoot.into());
+        if let Some(flags) = self.root_propagation {
+            // After the pivot, which refuses shared mounts (pivot_root(2)).
+            let op = InitOp::SetMountPropagation { path: "/".to_owned(), flags };
+            steps.push(InitStep::new(op, "/linux/rootfsPropagation"));
+        }
+        let name = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+        if let Some(name) = name(self.spec.hostname()) {
+            steps.push(InitStep::new(InitOp::SetHostname(name), "/hostname"));
+        }
+        if let Some(name) = name(self.spec.domainname()) {
+            steps.push(InitStep::new(InitOp::SetDomainname(name), "/domainname"));
+        }
+    }
+
+    fn become_process(&self, descriptors: &Descriptors, steps: &mut Vec<InitStep>) {
+        if self.rlimits_from_outside() {
+            steps.push(InitOp::Notify(Rendezvous::LimitsAwaited).into());
+            steps.push(InitOp::Await(Rendezvous::LimitsSet).into());
+        } else {
+            // Before capabilities go: raising a hard limit needs CAP_SYS_RESOURCE. After the mounts: they need descriptors.
+            let limits = self.process.rlimits.iter().enumerate();
+            steps.extend(limits.map(|(index, &limit)| {
+                InitStep::new(InitOp::SetRlimit(limit), format!("/process/rlimits/{index}"))
+            }));
+        }
+        let can_set_groups = self.id_maps.as_ref().is_none_or(|maps| !maps.deny_setgroups);
+        steps.extend(self.process.identity_steps(can_set_groups));
+        // After everything that can fail but the exec itself: what is created can be started.
+        steps.push(InitOp::Notify(Rendezvous::Created).into());
+        steps.push(InitOp::Await(Rendezvous::Recorded).into());
+        if self.waits_for_start {
+            steps.push(InitOp::AwaitStart.into());
+        }
+        steps.push(InitOp::CloseOnExecFrom(descriptors.base()).into());
+        steps.push(self.process.execute());
+    }
+}
+
+/// Whether two lists of steps finish when they run beside each other. Messages never block their sender, so each side is a sequence
+/// of "says" and "hears".
+#[cfg(test)]
+pub(super) fn rendezvous_match(host: &[HostOp], init: &[InitStep]) -> bool {
+    use std::collections::VecDeque;
+    let (mut to_init, mut to_host) = (VecDeque::new(), VecDeque::new());
+    let (mut at_host, mut at_init) = (host.iter().peekable(), init.iter().peekable());
+    loop {
+        let mut moved = false;
+        while let Some(step) = at_host.peek() {
+            match step {
+                HostOp::Release(point) => to_init.push_back(*point),
+                HostOp::AwaitInit(point) if to_host.front() == Some(point) => {
+                    to_host.pop_front();
+                }
+                HostOp::AwaitInit(_) => break,
+                _ => {}
+            }
+            at_host.next();
+            moved = true;
+        }
+        while let Some(step) = at_init.peek() {
+            match &step.op {
+                InitOp::Notify(point) => to_host.push_back(*point),
+                InitOp::Reclone { .. } => to_host.push_back(Rendezvous::Recloned),
+                InitOp::Await(point) if to_init.front() == Some(point) => {
+                    to_init.pop_front();
+                }
+                InitOp::Await(_) => break,
+                _ => {}
+            }
+            at_init.next();
+            moved = true;
+        }
+        if !moved {
+            return at_host.next().is_none() && at_init.next().is_none() && to_init.is_empty() && to_host.is_empty();
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! `process` (config.md#process): who the program is, what it may do, and how it starts.
+
+use super::capabilities::{self, Sets};
+use super::environment;
+use super::rlimits;
+use super::step::{InitOp, InitStep, Rlimit};
+use crate::error::PlanError;
+use crate::facts::Facts;
+use oci_spec::runtime::{Process, Spec};
+
+/// The process that a configuration describes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ProcessPlan {
+    cwd: String,
+    args: Vec<String>,
+    env: Vec<String>,
+    uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+    umask: u32,
+    capabilities: Option<Sets>,
+    last_capability: u32,
+    no_new_privileges: bool,
+    /// Resource limits to set.
+    pub(super) rlimits: Vec<Rlimit>,
+    /// Score to write, if any.
+    pub(super) oom_score_adj: Option<i32>,
+}
+
+/// What a container gets when the configuration does not say, as in runc; the specification leaves it to the caller's.
+const DEFAULT_UMASK: u32 = 0o022;
+
+/// Reads the process.
+pub(super) fn plan(spec: &Spec, facts: &Facts, warnings: &mut Vec<String>) -> Result<ProcessPlan, PlanError> {
+    let Some(process) = spec.process() else {
+        return Err(PlanError::invalid("/process", "process property must not be empty"));
+    };
+    refuse_what_is_not_done(process)?;
+    let user = process.user();
+    let umask = user.umask().unwrap_or(DEFAULT_UMASK);
+    if umask > 0o777 {
+        return Err(PlanError::invalid("/process/user/umask", "a umask has nine bits").value(format!("{umask:o}")));
+    }
+    let env = process.env().as_deref().unwrap_or_default();
+    let sets = process.capabilities().as_ref();
+    Ok(ProcessPlan {
+        cwd: cwd(process)?,
+        args: args(process)?,
+        env: environment::environment(env, facts.home.as_deref())?,
+        uid: user.uid(),
+        gid: user.gid(),
+        groups: user.additional_gids().clone().unwrap_or_default(),
+        umask,
+        capabilities: sets.map(|sets| capabilities::sets(sets, facts.last_capability, warnings)),
+        last_capability: facts.last_capability,
+        no_new_privileges: process.no_new_privileges().unwrap_or(false),
+        rlimits: rlimits::plan(process.rlimits().as_deref().unwrap_or_default())?,
+        oom_score_adj: oom_score_adj(process)?,
+    })
+}
+
+fn cwd(process: &Process) -> Result<String, PlanError> {
+    let refuse = |rule: &str| PlanError::invalid("/process/cwd", rule).value(process.cwd().display());
+    match process.cwd().to_str() {
+        Some("") => Err(refuse("Cwd property must not be empty")),
+        Some(cwd) if !cwd.starts_with('/') => Err(refuse("Cwd must be an absolute path")),
+        Some(cwd) if !cwd.contains('\0') => Ok(cwd.to_owned()),
+        _ => Err(refuse("a path has no null byte")),
+    }
+}
+
+fn args(process: &Process) -> Result<Vec<String>, PlanError> {
+    let args = process.args().clone().unwrap_or_default();
+    match args.first() {
+        None => Err(PlanError::invalid("/process/args", "args must not be empty")),
+        Some(program) if program.is_empty() => {
+            Err(PlanError::invalid("/process/args/0", "the program's name must not be empty"))
+        }
+        Some(_) => match args.iter().position(|arg| arg.contains('\0')) {
+            Some(index) => Err(PlanError::invalid(format!("/process/args/{index}"), "an argument has no null byte")),
+            None => Ok(args),
+        },
+    }
+}
+
+fn oom_score_adj(process: &Process) -> Result<Option<i32>, PlanError> {
+    match process.oom_score_adj() {
+        Some(value) if !(-1000..=1000).contains(&value) => {
+            Err(PlanError::invalid("/process/oomScoreAdj", "the score is between -1000 and 1000 (proc(5))").value(value))
+        }
+        score => Ok(score),
+    }
+}
+
+/// Properties of the process that this version refuses instead of ignoring.
+fn refuse_what_is_not_done(process: &Process) -> Result<(), PlanError> {
+    let asked = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let refused = [
+        ("/process/terminal", process.terminal().unwrap_or(false), "terminals are not supported; set terminal to false"),
+        ("/process/apparmorProfile", asked(process.apparmor_profile()), "AppArmor profiles are not supported"),
+        ("/process/selinuxLabel", asked(process.selinux_label()), "SELinux labels are not supported"),
+        ("/process/ioPriority", process.io_priority().is_some(), "I/O priorities are not supported"),
+        ("/process/scheduler", process.scheduler().is_some(), "scheduler attributes are not supported"),
+    ];
+    match refused.into_iter().find(|(_, present, _)| *present) {
+        Some((pointer, _, rule)) => Err(PlanError::unsupported(pointer, rule)),
+        None => Ok(()),
+    }
+}
+
+impl ProcessPlan {
+    /// Makes the working directory below the root, with everything that leads to it.
+    pub(super) fn make_cwd(&self) -> InitStep {
+        InitStep::new(InitOp::MakeDirectory { path: self.cwd.clone(), mode: 0o755 }, "/process/cwd")
+    }
+
+    /// The steps from the finished filesystem to the chosen program.
+    pub(super) fn identity_steps(&self, can_set_groups: bool) -> Vec<InitStep> {
+        let user = "/process/user";
+        let mut steps = vec![
+            InitStep::new(InitOp::AdoptStdio { uid: self.uid }, user),
+            InitStep::new(InitOp::Umask(self.umask), "/process/user/umask"),
+            // As root first: the user may not be able to reach a directory that root can (and on some network
+            // filesystems it is the other way round).
+            InitStep::new(InitOp::ChangeDirectory { path: self.cwd.clone(), may_wait: true }, "/process/cwd"),
+        ];
+        if self.no_new_privileges {
+            steps.push(InitStep::new(InitOp::NoNewPrivileges, "/process/noNewPrivileges"));
+        }
+        if let Some(sets) = self.capabilities {
+            let op = InitOp::BoundingCapabilities { mask: sets.bounding, last: self.last_capability };
+            steps.push(InitStep::new(op, "/process/capabilities/bounding"));
+            steps.push(InitStep::new(InitOp::KeepCapabilities(true), "/process/capabilities"));
+        }
+        if can_set_groups {
+            // Always, also the empty list: the caller's groups are not the container's.
+            steps.push(InitStep::new(InitOp::SetGroups(self.groups.clone()), "/process/user/additionalGids"));
+        }
+        steps.push(InitStep::new(InitOp::SetGid(self.gid), "/process/user/gid"));
+        steps.push(InitStep::new(InitOp::SetUid(self.uid), "/process/user/uid"));
+        if let Some(sets) = self.capabilities {
+            let Sets { effective, permitted, inheritable, ambient, .. } = sets;
+            let op = InitOp::SetCapabilities { effective, permitted, inheritable };
+            steps.push(InitStep::new(InitOp::KeepCapabilities(false), "/process/capabilities"));
+            steps.push(InitStep::new(op, "/process/capabilities"));
+            steps.push(InitStep::new(InitOp::AmbientCapabilities(ambient), "/process/capabilities/ambient"));
+        }
+        let path = self.cwd.clone();
+        steps.push(InitStep::new(InitOp::ChangeDirectory { path, may_wait: false }, "/process/cwd"));
+        steps.push(self.find());
+        steps
+    }
+
+    fn find(&self) -> InitStep {
+        let name = self.args.first().cloned().unwrap_or_default();
+        let candidates = environment::candidates(&name, &self.env);
+        InitStep::new(InitOp::FindExecutable { name, candidates }, "/process/args/0")
+    }
+
+    /// The last step.
+    pub(super) fn execute(&self) -> InitStep {
+        InitStep::new(InitOp::Execute { args: self.args.clone(), env: self.env.clone() }, "/process/args")
+    }
+}
+
+/// Whether HOME has to be looked up, and for whom.
+pub(crate) fn needs_home_of(spec: &Spec) -> Option<u32> {
+    let process = spec.process().as_ref()?;
+    environment::needs_home(process.env().as_deref().unwrap_or_default()).then(|| process.user().uid())
+}

@@ -1,0 +1,423 @@
+//! The vocabulary of a plan: what the caller's process does ([`HostOp`]) and what `teu-init` does ([`InitOp`]).
+//!
+//! Every value is resolved: no option of config.json survives into a step. `Display` says in words what a step does; the same words
+//! begin the message when it fails.
+
+use serde::Serialize;
+use std::fmt;
+use std::path::PathBuf;
+use teu_init::program::MountAttributes;
+
+/// A point where one process waits for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[repr(u16)]
+pub(crate) enum Rendezvous {
+    /// teu-init went on in a sibling process, in its final PID namespace.
+    Recloned = 1,
+    /// The id maps of the user namespace are written.
+    IdMapsWritten = 2,
+    /// The container's process is in its cgroup.
+    CgroupJoined = 3,
+    /// teu-init opened everything it needs, so limits may bite.
+    LimitsAwaited = 4,
+    /// The resource limits are set.
+    LimitsSet = 5,
+    /// Everything is made; only the program itself is left to execute.
+    Created = 6,
+    /// The container is recorded; the program may run.
+    Recorded = 7,
+}
+
+impl Rendezvous {
+    /// What is awaited, in words.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Recloned => "teu-init continues in its PID namespace",
+            Self::IdMapsWritten => "the id maps are written",
+            Self::CgroupJoined => "the process is in its cgroup",
+            Self::LimitsAwaited => "teu-init is ready for its limits",
+            Self::LimitsSet => "the resource limits are set",
+            Self::Created => "the container is created",
+            Self::Recorded => "the container is recorded",
+        }
+    }
+}
+
+/// A step of the caller's process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "op", content = "with")]
+pub(crate) enum HostOp {
+    /// Make the state directory. Leaves behind: the directory.
+    MakeStateDirectory,
+    /// Make exec.fifo in it.
+    MakeExecFifo,
+    /// Record the container's id and cgroup, so that `delete` can clean up should this process be killed.
+    RecordIntent,
+    /// Make the cgroup. Leaves behind: the cgroup.
+    MakeCgroup,
+    /// Write the limits and the device rules.
+    ApplyLimits,
+    /// Open the descriptors that teu-init inherits.
+    OpenDescriptors,
+    /// Clone the container's first process. Leaves behind: the process.
+    Clone,
+    /// Put the process into its cgroup.
+    JoinCgroup {
+        /// Every hierarchy; else only those that the clone could not put it into.
+        all: bool,
+    },
+    /// Write `/proc/PID/uid_map` and `gid_map`.
+    WriteIdMaps {
+        /// Lines for uid_map.
+        uid_map: String,
+        /// Lines for gid_map.
+        gid_map: String,
+        /// Whether `/proc/PID/setgroups` has to say `deny` first (user_namespaces(7)).
+        deny_setgroups: bool,
+    },
+    /// Write `/proc/PID/oom_score_adj`.
+    SetOomScoreAdj(i32),
+    /// Set the resource limits from outside, where a user namespace's root could not raise them.
+    SetRlimits(Vec<Rlimit>),
+    /// Tell teu-init that a rendezvous is reached.
+    Release(Rendezvous),
+    /// Wait until teu-init says so.
+    AwaitInit(Rendezvous),
+    /// Wait until the program is executed.
+    AwaitExec,
+    /// Write state.json with the process's id.
+    Record,
+    /// Write the pid file.
+    WritePidFile(PathBuf),
+}
+
+impl HostOp {
+    /// What this step leaves behind on the host, and what takes it away again.
+    pub(crate) fn inverse(&self) -> Option<&'static str> {
+        match self {
+            Self::MakeStateDirectory => Some("remove the state directory"),
+            Self::MakeCgroup => Some("remove the cgroup"),
+            Self::Clone => Some("kill the process and reap it"),
+            Self::WritePidFile(_) => Some("remove the pid file"),
+            Self::MakeExecFifo
+            | Self::RecordIntent
+            | Self::ApplyLimits
+            | Self::OpenDescriptors
+            | Self::JoinCgroup { .. }
+            | Self::WriteIdMaps { .. }
+            | Self::SetOomScoreAdj(_)
+            | Self::SetRlimits(_)
+            | Self::Release(_)
+            | Self::AwaitInit(_)
+            | Self::AwaitExec
+            | Self::Record => None,
+        }
+    }
+}
+
+impl fmt::Display for HostOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MakeStateDirectory => f.write_str("make the state directory"),
+            Self::MakeExecFifo => f.write_str("make exec.fifo, through which `start` speaks"),
+            Self::RecordIntent => f.write_str("record the cgroup in state.json"),
+            Self::MakeCgroup => f.write_str("make the cgroup"),
+            Self::ApplyLimits => f.write_str("write the cgroup's limits and device rules"),
+            Self::OpenDescriptors => f.write_str("open the root filesystem, bind sources and namespaces"),
+            Self::Clone => f.write_str("clone the container's first process, which executes teu-init"),
+            Self::JoinCgroup { .. } => f.write_str("move the process into its cgroup"),
+            Self::WriteIdMaps { uid_map, gid_map, .. } => {
+                write!(f, "map user ids {} and group ids {}", one_line(uid_map), one_line(gid_map))
+            }
+            Self::SetOomScoreAdj(value) => write!(f, "set oom_score_adj to {value}"),
+            Self::SetRlimits(limits) => {
+                let limits: Vec<_> = limits.iter().map(ToString::to_string).collect();
+                write!(f, "set resource limits {}", limits.join(", "))
+            }
+            Self::Release(point) => write!(f, "tell teu-init: {}", point.words()),
+            Self::AwaitInit(point) => write!(f, "wait until {}", point.words()),
+            Self::AwaitExec => f.write_str("wait until the program runs"),
+            Self::Record => f.write_str("record the process in state.json"),
+            Self::WritePidFile(path) => write!(f, "write the pid file {}", path.display()),
+        }
+    }
+}
+
+fn one_line(map: &str) -> String {
+    map.lines().collect::<Vec<_>>().join(", ")
+}
+
+/// One resource limit (setrlimit(2)), in the resource's own unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Rlimit {
+    /// The name in the specification.
+    pub(crate) name: &'static str,
+    /// The kernel's number.
+    pub(crate) resource: u32,
+    /// Soft limit.
+    pub(crate) soft: u64,
+    /// Hard limit.
+    pub(crate) hard: u64,
+}
+
+impl fmt::Display for Rlimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |value: u64| if value == u64::MAX { "unlimited".to_owned() } else { value.to_string() };
+        write!(f, "{}={}:{}", self.name, shown(self.soft), shown(self.hard))
+    }
+}
+
+/// A file to open on the host before the clone, for teu-init to inherit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Descriptor {
+    /// The number it gets in teu-init.
+    pub(crate) number: i32,
+    /// What it is.
+    pub(crate) kind: DescriptorKind,
+    /// Path on the host.
+    pub(crate) path: PathBuf,
+    /// The configuration field behind it.
+    pub(crate) pointer: String,
+}
+
+/// How an inherited file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) enum DescriptorKind {
+    /// A namespace, to be joined.
+    Namespace,
+    /// A detached copy of the mount at the path (open_tree(2)).
+    Tree {
+        /// With the mounts below it.
+        recursive: bool,
+        /// Whether it must be a directory.
+        directory: bool,
+        /// `MS_*` propagation that the copy gets before anybody sees it, zero to stay a peer of the host's mount.
+        propagation: u64,
+    },
+}
+
+/// A step of teu-init, with the configuration field behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct InitStep {
+    /// What it does.
+    #[serde(flatten)]
+    pub(crate) op: InitOp,
+    /// JSON pointer into config.json, empty where no field asks for it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) pointer: String,
+}
+
+impl InitStep {
+    /// A step that `pointer` asks for.
+    pub(crate) fn new(op: InitOp, pointer: impl Into<String>) -> Self {
+        Self { op, pointer: pointer.into() }
+    }
+}
+
+impl From<InitOp> for InitStep {
+    fn from(op: InitOp) -> Self {
+        Self { op, pointer: String::new() }
+    }
+}
+
+/// Attribute changes of a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Attributes(pub(crate) MountAttributes);
+
+impl Serialize for Attributes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for Attributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        super::mount_options::describe_attributes(self.0, f)
+    }
+}
+
+/// What teu-init does in one step. Each variant is one operation of [`teu_init::program::Op`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "op", content = "with")]
+pub(crate) enum InitOp {
+    /// Keep processes of a joined PID namespace from looking into this one.
+    NotDumpable,
+    /// Close inherited descriptors from this number on.
+    CloseFrom(i32),
+    /// Default actions and an empty mask.
+    ResetSignals,
+    /// Wait for the library.
+    Await(Rendezvous),
+    /// Tell the library.
+    Notify(Rendezvous),
+    /// Join a namespace by descriptor.
+    JoinNamespace { fd: i32, flag: u64, name: &'static str },
+    /// Make new namespaces.
+    Unshare { flags: u64 },
+    /// Go on in a sibling, in new namespaces.
+    Reclone { flags: u64 },
+    /// Become this user.
+    SetUid(u32),
+    /// Become this group.
+    SetGid(u32),
+    /// Have these supplementary groups.
+    SetGroups(Vec<u32>),
+    /// Have this ambient set.
+    AmbientCapabilities(u64),
+    /// Bring `lo` up.
+    LoopbackUp,
+    /// Start a session.
+    StartSession,
+    /// Write a file of the runtime's filesystem.
+    WriteFile { path: &'static str, text: String },
+    /// Propagation of a mount of the runtime's own namespace copy.
+    SetPropagation { path: &'static str, flags: u64 },
+    /// Attach the root filesystem's tree.
+    AttachRoot,
+    /// Mount a filesystem.
+    MountFilesystem {
+        /// Path in the container.
+        destination: String,
+        /// Filesystem type.
+        kind: String,
+        /// Source, as shown in mountinfo.
+        source: String,
+        /// `MS_*`.
+        flags: u64,
+        /// Filesystem options.
+        data: String,
+        /// Refuse symbolic links on the way.
+        no_symlinks: bool,
+    },
+    /// Attach a tree that the host opened.
+    AttachTree { fd: i32, source: PathBuf, destination: String, attributes: Attributes },
+    /// Change attributes of the mount at a path.
+    SetMountAttributes { path: String, attributes: Attributes },
+    /// Change propagation of the mount at a path.
+    SetMountPropagation { path: String, flags: u64 },
+    /// Make a directory and its parents.
+    MakeDirectory { path: String, mode: u32 },
+    /// Choose the directory for nodes and links.
+    EnterDirectory { path: String },
+    /// Make a device node.
+    MakeNode { name: String, mode: u32, device: u64, uid: u32, gid: u32 },
+    /// Make a symbolic link.
+    MakeLink { name: String, target: String, replace: bool },
+    /// Hide a path.
+    MaskPath(String),
+    /// Make a path read-only.
+    ReadonlyPath(String),
+    /// Make the root filesystem `/`.
+    PivotRoot,
+    /// Set the host name.
+    SetHostname(String),
+    /// Set the NIS domain name.
+    SetDomainname(String),
+    /// Set a resource limit.
+    SetRlimit(Rlimit),
+    /// Keep only these in the bounding set.
+    BoundingCapabilities { mask: u64, last: u32 },
+    /// Effective, permitted, inheritable.
+    SetCapabilities { effective: u64, permitted: u64, inheritable: u64 },
+    /// Keep permitted capabilities over the change of user.
+    KeepCapabilities(bool),
+    /// Set no_new_privs.
+    NoNewPrivileges,
+    /// Set the file mode creation mask.
+    Umask(u32),
+    /// Enter the working directory.
+    ChangeDirectory { path: String, may_wait: bool },
+    /// Find the program.
+    FindExecutable { name: String, candidates: Vec<String> },
+    /// Make the standard streams the container's.
+    AdoptStdio { uid: u32 },
+    /// Wait for `start`.
+    AwaitStart,
+    /// Close the rest at exec.
+    CloseOnExecFrom(i32),
+    /// Execute the program.
+    Execute { args: Vec<String>, env: Vec<String> },
+}
+
+impl fmt::Display for InitOp {
+    #[allow(clippy::too_many_lines, reason = "a table: one line for each operation")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use super::capabilities::names;
+        use super::mount_options::{flag_names, propagation_name};
+        use super::namespaces::flag_list;
+        match self {
+            Self::NotDumpable => f.write_str("be invisible to ptrace"),
+            Self::CloseFrom(fd) => write!(f, "close descriptors from {fd} on"),
+            Self::ResetSignals => f.write_str("set every signal to its default action"),
+            Self::Await(point) => write!(f, "wait until {}", point.words()),
+            Self::Notify(point) => write!(f, "tell the host: {}", point.words()),
+            Self::JoinNamespace { fd, name, .. } => write!(f, "join the {name} namespace (descriptor {fd})"),
+            Self::Unshare { flags } => write!(f, "make a new {} namespace", flag_list(*flags)),
+            Self::Reclone { flags: 0 } => f.write_str("continue in a sibling process"),
+            Self::Reclone { flags } => {
+                write!(f, "continue in a sibling process in new {} namespaces", flag_list(*flags))
+            }
+            Self::SetUid(uid) => write!(f, "become user {uid}"),
+            Self::SetGid(gid) => write!(f, "become group {gid}"),
+            Self::SetGroups(gids) => write!(f, "set supplementary groups {gids:?}"),
+            Self::AmbientCapabilities(mask) => write!(f, "set ambient capabilities {}", names(*mask)),
+            Self::LoopbackUp => f.write_str("bring the loopback interface up"),
+            Self::StartSession => f.write_str("start a session"),
+            Self::WriteFile { path, text } => write!(f, "write {:?} to {path}", text.trim_end()),
+            Self::SetPropagation { path, flags } => {
+                write!(f, "make mounts at {path} {}", propagation_name(*flags))
+            }
+            Self::AttachRoot => f.write_str("attach the root filesystem"),
+            Self::MountFilesystem { destination, kind, flags, data, .. } => {
+                write!(f, "mount {kind} at {destination}")?;
+                let mut options = flag_names(*flags);
+                options.extend((!data.is_empty()).then(|| data.clone()));
+                if options.is_empty() { Ok(()) } else { write!(f, " ({})", options.join(",")) }
+            }
+            Self::AttachTree { source, destination, attributes, .. } => {
+                write!(f, "bind {} at {destination}{attributes}", source.display())
+            }
+            Self::SetMountAttributes { path, attributes } => {
+                write!(f, "change the mount at {path}{attributes}")
+            }
+            Self::SetMountPropagation { path, flags } => {
+                write!(f, "make the mount at {path} {}", propagation_name(*flags))
+            }
+            Self::MakeDirectory { path, mode } => write!(f, "make directory {path} (mode {mode:04o})"),
+            Self::EnterDirectory { path } => write!(f, "open {path} for device nodes and links"),
+            Self::MakeNode { name, mode, device, .. } => {
+                let (major, minor) = super::devices::major_minor(*device);
+                write!(f, "make device {name} ({major}:{minor}, mode {:04o})", mode & 0o7777)
+            }
+            Self::MakeLink { name, target, .. } => write!(f, "link {name} to {target}"),
+            Self::MaskPath(path) => write!(f, "mask {path}"),
+            Self::ReadonlyPath(path) => write!(f, "make {path} read-only"),
+            Self::PivotRoot => f.write_str("make the root filesystem / (pivot_root)"),
+            Self::SetHostname(name) => write!(f, "set the host name to {name:?}"),
+            Self::SetDomainname(name) => write!(f, "set the NIS domain name to {name:?}"),
+            Self::SetRlimit(limit) => write!(f, "set resource limit {limit}"),
+            Self::BoundingCapabilities { mask, .. } => {
+                write!(f, "keep only {} in the bounding set", names(*mask))
+            }
+            Self::SetCapabilities { effective, permitted, inheritable } => {
+                write!(f, "set capabilities effective {}", names(*effective))?;
+                let same = if permitted == effective { "same".to_owned() } else { names(*permitted) };
+                write!(f, "; permitted {same}; inheritable {}", names(*inheritable))
+            }
+            Self::KeepCapabilities(true) => f.write_str("keep capabilities over the change of user"),
+            Self::KeepCapabilities(false) => f.write_str("keep capabilities no longer"),
+            Self::NoNewPrivileges => f.write_str("allow no new privileges from here on"),
+            Self::Umask(mask) => write!(f, "set the umask to {mask:04o}"),
+            Self::ChangeDirectory { path, may_wait: true } => write!(f, "enter {path}, if root may"),
+            Self::ChangeDirectory { path, .. } => write!(f, "enter {path}"),
+            Self::FindExecutable { name, candidates } if candidates.len() == 1 => write!(f, "find {name}"),
+            Self::FindExecutable { name, candidates } => {
+                write!(f, "find {name} in {} directories of PATH", candidates.len())
+            }
+            Self::AdoptStdio { uid } => write!(f, "give stdin, stdout and stderr to user {uid}"),
+            Self::AwaitStart => f.write_str("wait for `start` (exec.fifo)"),
+            Self::CloseOnExecFrom(fd) => write!(f, "close descriptors from {fd} on at exec"),
+            Self::Execute { args, .. } => write!(f, "execute {args:?}"),
+        }
+    }
+}

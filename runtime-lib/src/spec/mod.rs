@@ -1,0 +1,94 @@
+//! config.json as it is written.
+//!
+//! The file is parsed once, into [`oci_spec::runtime::Spec`]. Where the specification demands tolerance and the types do not have it,
+//! [`tolerant`] mends the document and parses again; a document that is right never pays for that. An error names the place
+//! as a JSON pointer, what stands there, and the rule.
+
+mod tolerant;
+
+use crate::error::PlanError;
+use oci_spec::runtime::Spec;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// A configuration and what was overlooked in reading it.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The configuration.
+    pub(crate) spec: Spec,
+    /// What the specification says to warn of instead of failing.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// No engine writes a configuration of this size; what is larger was not meant as one. In bytes.
+const LARGEST: u64 = 8 << 20;
+
+/// Reads and parses the configuration file.
+pub(crate) fn load(path: &Path) -> Result<Loaded, PlanError> {
+    parse(&read(path)?)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, PlanError> {
+    // A FIFO in the file's place must not block the runtime.
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                PlanError::invalid("", format!("JSON specification file {} not found", path.display()))
+            }
+            _ => unreadable(path, &error),
+        })?;
+    let size = file.metadata().map_err(|error| unreadable(path, &error))?.len();
+    if size > LARGEST {
+        return Err(PlanError::invalid(
+            "",
+            format!("{} has {size} bytes; a configuration has at most {LARGEST}", path.display()),
+        ));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+    file.take(LARGEST).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+    Ok(bytes)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> PlanError {
+    let reason = error.raw_os_error().map_or_else(|| error.to_string(), crate::error::errno_text);
+    PlanError::invalid("", format!("cannot read {}: {reason}", path.display()))
+}
+
+/// Parses a configuration.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Loaded, PlanError> {
+    match serde_json::from_slice::<Spec>(bytes) {
+        Ok(spec) => Ok(Loaded { spec, warnings: Vec::new() }),
+        Err(_) => tolerant::parse(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_and_a_truncated_document_say_where_they_end() {
+        for text in ["", "{", "{\"ociVersion\":\"1.0.2\",\"process\":{\"cwd\":"] {
+            let error = parse(text.as_bytes()).unwrap_err();
+            assert!(error.to_string().contains("EOF while parsing"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_by_its_pointer() {
+        let text = r#"{"ociVersion":"1.0.2","process":{"user":{"uid":0,"gid":0},"cwd":"/","args":["sh",7]}}"#;
+        let error = parse(text.as_bytes()).unwrap_err();
+        assert_eq!(error.pointer, "/process/args/1");
+        assert!(error.rule.contains("expected a string"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = load(Path::new("/nonexistent/config.json")).unwrap_err();
+        assert!(error.to_string().contains("JSON specification file /nonexistent/config.json not found"));
+    }
+}

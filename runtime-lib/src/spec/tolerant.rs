@@ -1,0 +1,141 @@
+//! The second reading of a configuration that the types refuse: what the specification tolerates is mended, the rest is explained.
+
+use super::Loaded;
+use crate::error::PlanError;
+use oci_spec::runtime::{Capability, Spec};
+use serde_json::{Map, Value, json};
+use serde_path_to_error::{Path, Segment};
+
+/// Mends and parses a document, or says what is wrong with it and where.
+pub(super) fn parse(bytes: &[u8]) -> Result<Loaded, PlanError> {
+    let mut document: Value = serde_json::from_slice(bytes)
+        .map_err(|error| PlanError::invalid("", format!("config.json is not JSON: {error}")))?;
+    if !document.is_object() {
+        return Err(PlanError::invalid("", "config.json must be a JSON object"));
+    }
+    let mut warnings = Vec::new();
+    if let Some(process) = document.get_mut("process").and_then(Value::as_object_mut) {
+        fill_defaults(process);
+        drop_unknown_capabilities(process, &mut warnings);
+        rename_scheduler_flags(process);
+    }
+    let shown = document.clone();
+    serde_path_to_error::deserialize::<_, Spec>(document)
+        .map(|spec| Loaded { spec, warnings })
+        .map_err(|error| explain(&shown, &error))
+}
+
+/// Fields that runc's types leave at zero when absent. The planner refuses an empty `cwd` by its own rule.
+fn fill_defaults(process: &mut Map<String, Value>) {
+    process.entry("cwd").or_insert_with(|| json!(""));
+    let user = process.entry("user").or_insert_with(|| json!({}));
+    if let Some(user) = user.as_object_mut() {
+        user.entry("uid").or_insert_with(|| json!(0));
+        user.entry("gid").or_insert_with(|| json!(0));
+    }
+}
+
+/// "Any value which cannot be mapped to a relevant kernel interface [...] MUST be logged as a warning" (config.md, capabilities).
+fn drop_unknown_capabilities(process: &mut Map<String, Value>, warnings: &mut Vec<String>) {
+    let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for (set, names) in sets.iter_mut() {
+        let Some(names) = names.as_array_mut() else { continue };
+        names.retain(|name| {
+            let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
+            // What is not a string stays, for the parser to refuse.
+            if !known && name.is_string() {
+                warnings.push(format!("ignoring unknown or unavailable capability {name} in process.capabilities.{set}"));
+            }
+            known || !name.is_string()
+        });
+    }
+}
+
+/// Two flags of the specification that the types spell differently.
+fn rename_scheduler_flags(process: &mut Map<String, Value>) {
+    let Some(flags) = process
+        .get_mut("scheduler")
+        .and_then(|scheduler| scheduler.get_mut("flags"))
+        .and_then(Value::as_array_mut)
+    else {
+        return;
+    };
+    for flag in flags {
+        match flag.as_str() {
+            Some("SCHED_FLAG_RESET_ON_FORK") => *flag = json!("SCHED_RESET_ON_FORK"),
+            Some("SCHED_FLAG_DL_OVERRUN") => *flag = json!("SCHED_FLAG_D_L_OVERRUN"),
+            _ => {}
+        }
+    }
+}
+
+/// The parser's complaint with the place as a JSON pointer and the value that stands there.
+fn explain(document: &Value, error: &serde_path_to_error::Error<serde_json::Error>) -> PlanError {
+    let pointer = json_pointer(error.path());
+    let refusal = PlanError::invalid(pointer.clone(), error.inner().to_string());
+    match document.pointer(&pointer) {
+        Some(value @ (Value::String(_) | Value::Number(_) | Value::Bool(_))) => refusal.value(value),
+        _ => refusal,
+    }
+}
+
+/// A path as RFC 6901 writes it.
+fn json_pointer(path: &Path) -> String {
+    let escape = |text: &str| text.replace('~', "~0").replace('/', "~1");
+    path.iter()
+        .filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(format!("/{index}")),
+            Segment::Map { key } => Some(format!("/{}", escape(key))),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loaded(text: &str) -> Loaded {
+        parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn unknown_capabilities_are_warned_of_and_dropped() {
+        let loaded = loaded(
+            r#"{"ociVersion":"1.3.0","process":{"cwd":"/","user":{"uid":0,"gid":0},
+               "capabilities":{"bounding":["CAP_KILL","CAP_TO_FLY"]}}}"#,
+        );
+        assert_eq!(loaded.warnings.len(), 1);
+        assert!(loaded.warnings[0].contains("CAP_TO_FLY"));
+        let process = loaded.spec.process().clone().unwrap();
+        let bounding = process.capabilities().clone().unwrap().bounding().clone().unwrap();
+        assert_eq!(bounding.len(), 1);
+    }
+
+    #[test]
+    fn scheduler_flags_of_the_specification_are_understood() {
+        let loaded = loaded(
+            r#"{"ociVersion":"1.3.0","process":{"cwd":"/","user":{"uid":0,"gid":0},
+               "scheduler":{"policy":"SCHED_OTHER","flags":["SCHED_FLAG_RESET_ON_FORK","SCHED_FLAG_DL_OVERRUN"]}}}"#,
+        );
+        assert!(loaded.spec.process().clone().unwrap().scheduler().is_some());
+    }
+
+    #[test]
+    fn a_process_without_user_is_root() {
+        let loaded = loaded(r#"{"ociVersion":"1.3.0","process":{"cwd":"/"}}"#);
+        assert_eq!(loaded.spec.process().clone().unwrap().user().uid(), 0);
+    }
+
+    #[test]
+    fn an_unknown_namespace_is_named_with_its_value() {
+        let error = parse(
+            br#"{"ociVersion":"1.3.0","linux":{"namespaces":[{"type":"pid"},{"type":"astral"}]}}"#,
+        )
+        .unwrap_err();
+        assert_eq!(error.pointer, "/linux/namespaces/1/type");
+        assert!(error.to_string().contains("astral"), "{error}");
+    }
+}
