@@ -100,23 +100,28 @@ const HINTS: [(Errno, &str); 4] = [
 
 /// Why the container's cgroup does not have `controller`.
 fn explain(leaf: &Directory, controller: &str, refusal: Option<Refusal>) -> StepError {
-    if let Some(Refusal { file, errno, .. }) = refusal {
-        let text = format!("enable controller {controller:?} in {file}");
-        return with_hint(StepError::new(text, errno as i32), errno, &HINTS);
-    }
     let path = leaf.path().display();
-    let kind = leaf.read("cgroup.type").unwrap_or_default();
-    let state = match kind.trim() {
-        "threaded" => "it is in threaded mode",
-        "domain invalid" => "it is in an invalid state: a cgroup above is threaded",
-        _ => {
-            let text = format!("enable controller {controller:?} for cgroup {path}");
-            return StepError::new(text, libc::ENOENT)
-                .hint("an outer cgroup does not hand it down, or it was taken away just now");
-        }
+    let threaded = match leaf.read("cgroup.type").unwrap_or_default().trim() {
+        "threaded" => Some("it is in threaded mode"),
+        "domain invalid" => Some("it is in an invalid state: a cgroup above is threaded"),
+        _ => None,
     };
-    let text = format!("cannot enter cgroupv2 \"{path}\" with domain controllers -- {state}");
-    StepError::new(text, libc::EOPNOTSUPP)
+    match (threaded, refusal) {
+        (Some(state), _) => {
+            let text =
+                format!("cannot enter cgroupv2 \"{path}\" with domain controllers -- {state}");
+            StepError::new(text, libc::EOPNOTSUPP)
+        }
+        (None, Some(Refusal { file, errno, .. })) => {
+            let text = format!("enable controller {controller:?} in {file}");
+            with_hint(StepError::new(text, errno as i32), errno, &HINTS)
+        }
+        (None, None) => {
+            let text = format!("enable controller {controller:?} for cgroup {path}");
+            StepError::new(text, libc::ENOENT)
+                .hint("an outer cgroup does not hand it down, or it was taken away just now")
+        }
+    }
 }
 
 fn read(directory: &Directory, file: &str) -> Result<String, StepError> {
