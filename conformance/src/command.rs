@@ -47,6 +47,7 @@ pub struct Command {
     words: String,
     mounts: Mounts,
     input: Option<Vec<u8>>,
+    limit: Duration,
     fds: Vec<(OwnedFd, RawFd)>,
 }
 
@@ -58,7 +59,8 @@ impl Command {
         command.args(&words);
         let line = words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let words = format!("{} {line}", program.display());
-        Self { command, words, mounts: Mounts::default(), input: None, fds: Vec::new() }
+        let mounts = Mounts::default();
+        Self { command, words, mounts, input: None, limit: TIME_LIMIT, fds: Vec::new() }
     }
 
     /// Gives the program this text as its standard input.
@@ -90,6 +92,13 @@ impl Command {
         self
     }
 
+    /// Counts as hung after another time than [`TIME_LIMIT`].
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
     /// Starts the program in a mount namespace of its own.
     #[must_use]
     pub fn mounts(mut self, mounts: Mounts) -> Self {
@@ -101,7 +110,7 @@ impl Command {
     ///
     /// # Panics
     ///
-    /// When it cannot be started, or does not end within [`TIME_LIMIT`].
+    /// When it cannot be started, or does not end within its time limit.
     pub fn run(mut self) -> Outcome {
         let (mut stdout, out_end) = Stream::pipe();
         let (mut stderr, err_end) = Stream::pipe();
@@ -112,7 +121,7 @@ impl Command {
             self.command.spawn().unwrap_or_else(|error| panic!("starting {}: {error}", self.words));
         // The write ends live in the command; the streams end only once they are closed.
         drop(self.command);
-        let status = wait(&mut child, &self.words, [&mut stdout, &mut stderr]);
+        let status = wait(&mut child, &self.words, self.limit, [&mut stdout, &mut stderr]);
         Outcome { words: self.words, status, stdout, stderr }
     }
 
@@ -139,17 +148,22 @@ impl Command {
 }
 
 /// Reads both streams until the program has ended.
-fn wait(child: &mut Child, words: &str, mut streams: [&mut Stream; 2]) -> ExitStatus {
+fn wait(
+    child: &mut Child,
+    words: &str,
+    limit: Duration,
+    mut streams: [&mut Stream; 2],
+) -> ExitStatus {
     let pid = i32::try_from(child.id()).expect("a pid is positive");
     let pidfd = sys::pidfd_open(pid).expect("a pidfd of our own child");
-    let deadline = Instant::now() + TIME_LIMIT;
+    let deadline = Instant::now() + limit;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             child.kill().expect("killing our own child");
             child.wait().expect("the child has been killed");
             let [out, err] = streams.map(|stream| stream.text());
-            panic!("{words}: still running after {TIME_LIMIT:?}\nstdout: {out}\nstderr: {err}");
+            panic!("{words}: still running after {limit:?}\nstdout: {out}\nstderr: {err}");
         }
         let open: Vec<_> = streams.iter().filter_map(|stream| stream.as_open_fd()).collect();
         let mut fds = vec![pidfd.as_fd()];

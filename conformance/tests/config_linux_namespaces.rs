@@ -1,5 +1,11 @@
 //! `linux.namespaces` and what belongs to them: config-linux.md, sections "Namespaces", "User
 //! namespace mappings", "Offset for Time Namespace".
+#![allow(
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking, and its paths are its own"
+)]
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,5 +1,11 @@
 //! Devices, masked and read-only paths: config-linux.md, sections "Devices", "Default Devices",
 //! "Masked Paths", "Readonly Paths"; runtime-linux.md, "Dev symbolic links".
+#![allow(
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking, and its paths are its own"
+)]
 
 use teu_conformance::{Command, Container, json, mountinfo, skip};
 

@@ -1,5 +1,11 @@
 //! `linux.resources`: config-linux.md, section "Control groups". What was written is read back from
 //! the files of the controller, of whichever version the host has.
+#![allow(
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking, and its paths are its own"
+)]
 
 use teu_conformance::cgroups::Version;
 use teu_conformance::{Container, Value, json, skip};

@@ -1,4 +1,10 @@
 //! `mounts` of config.json: config.md, section "Mounts", and config-linux.md, "Default Filesystems".
+#![allow(
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking, and its paths are its own"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

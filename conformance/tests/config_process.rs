@@ -1,4 +1,10 @@
 //! `process` of config.json: config.md, section "Process", and its POSIX and Linux parts.
+#![allow(
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking, and its paths are its own"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,10 @@
 //! `root` and `hostname` of config.json: config.md, sections "Root" and "Hostname".
+#![allow(
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking, and its paths are its own"
+)]
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,4 +1,10 @@
 //! runtime.md: "State", "Lifecycle" and "Operations"; and what the engines need of them.
+#![allow(
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking, and its paths are its own"
+)]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,4 +1,10 @@
 //! What a hostile image or a careless runtime could do: each test is a hole that runtimes have had.
+#![allow(
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking, and its paths are its own"
+)]
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
