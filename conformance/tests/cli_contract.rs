@@ -499,8 +499,10 @@ fn cli_spec_rootless_has_a_user_namespace() {
         .map(|one| &one["type"])
         .collect();
     assert!(kinds.contains(&&json!("user")), "{kinds:?}");
-    let keeps = Runtime::under_test().differs("crun", "1.8: keeps the network namespace");
-    assert_eq!(kinds.contains(&&json!("network")), keeps, "{kinds:?}");
+    if Runtime::under_test().differs("crun", "1.8: keeps the network, and writes no mappings") {
+        return;
+    }
+    assert!(!kinds.contains(&&json!("network")), "{kinds:?}");
     let maps = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
     assert_eq!(spec["linux"]["uidMappings"], maps);
     assert_eq!(spec["linux"]["gidMappings"], maps);
