@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 pub struct Runtime {
     program: PathBuf,
     name: String,
+    version: (u32, u32),
     mounts: Mounts,
     device_rules: bool,
 }
@@ -35,8 +36,10 @@ impl Runtime {
     }
 
     fn new(program: PathBuf) -> Self {
-        let version = Command::new(&program, ["--version"]).run().ok();
-        let name = version.out().split_whitespace().next().unwrap_or("unknown").to_owned();
+        let outcome = Command::new(&program, ["--version"]).run().ok();
+        let mut words = outcome.out().split_whitespace();
+        let name = words.next().unwrap_or("unknown").to_owned();
+        let version = words.nth(1).and_then(version).unwrap_or_default();
         // crun 1.8 refuses a host where v1 and v2 hierarchies both have controllers.
         let unified_cgroups = name == "crun" && cgroups::host_is_hybrid();
         if unified_cgroups {
@@ -48,7 +51,7 @@ impl Runtime {
             report::note("crun runs without device rules: it needs CAP_SYS_RESOURCE for them");
         }
         let mounts = Mounts { unified_cgroups, ..Mounts::default() };
-        Self { program, name, mounts, device_rules }
+        Self { program, name, version, mounts, device_rules }
     }
 
     /// False when it cannot set up `linux.resources.devices` here.
@@ -92,16 +95,28 @@ impl Runtime {
         Command::new(&self.program, words).mounts(self.mounts)
     }
 
-    /// True for the named runtime; then the test asserts what that one does instead, and the
-    /// difference goes into the report. `fact` says what it does and what the rule is.
+    /// True for the named runtime, or for its versions before one (`runc < 1.4`); then the test
+    /// asserts what that one does instead. `fact` says what it does and goes into the report.
+    ///
+    /// # Panics
+    ///
+    /// When the version is not a major and a minor number.
     #[must_use]
-    pub fn differs(&self, name: &str, fact: &str) -> bool {
-        let differs = self.name == name;
+    pub fn differs(&self, which: &str, fact: &str) -> bool {
+        let (name, before) = which.split_once(" < ").unwrap_or((which, ""));
+        let in_time = before.is_empty() || self.version < version(before).expect("MAJOR.MINOR");
+        let differs = self.name == name && in_time;
         if differs {
-            report::differs(name, fact);
+            report::differs(which, fact);
         }
         differs
     }
+}
+
+/// Major and minor number at the beginning of a version.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split(|character: char| !character.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 fn chosen() -> PathBuf {
@@ -132,4 +147,16 @@ fn build_ours() -> PathBuf {
         String::from_utf8_lossy(&output.stderr)
     );
     profile_dir.join("teu")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn a_version_begins_with_two_numbers() {
+        assert_eq!(version("1.1.5+ds1"), Some((1, 1)));
+        assert_eq!(version("0.10"), Some((0, 10)));
+        assert_eq!(version("dev"), None);
+    }
 }

@@ -307,8 +307,7 @@ fn config_linux_rootfs_propagation() {
     {
         let mut c = Container::new();
         c.bundle.set("/linux/rootfsPropagation", json!(value));
-        if c.runtime().differs("runc", "1.1 to 1.2: loses shared, cannot make the root unbindable")
-        {
+        if c.runtime().differs("runc < 1.4", "loses shared, cannot make the root unbindable") {
             return;
         }
         let mounts = c.ask_mounts();
