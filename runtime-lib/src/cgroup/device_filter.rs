@@ -235,7 +235,7 @@ mod tests {
             state ^= state << 17;
             state % below
         };
-        for _ in 0..400 {
+        for _ in 0..150 {
             let mut list = Vec::new();
             for _ in 0..random(7) {
                 let kind = ["a", "b", "c"][usize::try_from(random(3)).unwrap()];

@@ -72,6 +72,11 @@ impl Directory {
         read_to_end(&self.open_file(file, OFlag::O_RDONLY)?)
     }
 
+    /// What `file` says, where that is short and made by the kernel in one piece: one `read` less.
+    pub(super) fn read_short(&self, file: &str) -> Result<String, Errno> {
+        read_once(&self.open_file(file, OFlag::O_RDONLY)?)
+    }
+
     /// Writes `value` to `file` by one `write`, as the kernel's cgroup files want it.
     pub(super) fn write(&self, file: &str, value: &str) -> Result<(), Errno> {
         let fd = self.open_file(file, OFlag::O_WRONLY)?;
@@ -131,24 +136,60 @@ pub(super) fn names_below<'a>(
     below.iter()
 }
 
-/// The rest of a file, from where the descriptor is.
-pub(super) fn read_to_end(fd: &OwnedFd) -> Result<String, Errno> {
-    let mut content = Vec::new();
-    let mut chunk = [0; 4096];
+/// A file from where the descriptor is to its end. The kernel gives a list in pieces of whole lines, so that a short piece
+/// is not the last one.
+fn read_to_end(fd: &OwnedFd) -> Result<String, Errno> {
+    let mut content = String::new();
     loop {
-        match read(fd, &mut chunk) {
-            Ok(0) => break,
+        match read_once(fd)? {
+            piece if piece.is_empty() => return Ok(content),
+            piece => content.push_str(&piece),
+        }
+    }
+}
+
+/// A file of less than 4096 bytes.
+pub(super) fn read_once(fd: &OwnedFd) -> Result<String, Errno> {
+    let mut buffer = [0; 4096];
+    loop {
+        match read(fd, &mut buffer) {
             Ok(length) => {
-                let part = chunk.get(..length).unwrap_or_default();
-                content.extend_from_slice(part);
-                // Every line is complete once there is a newline in a read that did not fill the buffer.
-                if length < chunk.len() && part.ends_with(b"\n") {
-                    break;
-                }
+                let content = buffer.get(..length).unwrap_or_default();
+                return Ok(String::from_utf8_lossy(content).into_owned());
             }
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
     }
-    Ok(String::from_utf8_lossy(&content).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+    use super::*;
+
+    #[test]
+    fn a_short_piece_is_not_the_end() {
+        let (family, kind) = (AddressFamily::Unix, SockType::SeqPacket);
+        let (reader, writer) = socketpair(family, kind, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        for piece in ["1\n", "2\n"] {
+            write(&writer, piece.as_bytes()).unwrap();
+        }
+        drop(writer);
+        assert_eq!(read_to_end(&reader).unwrap(), "1\n2\n");
+    }
+
+    #[test]
+    fn names_are_those_below_the_mount_point() {
+        let path = Path::new("/sys/fs/cgroup/a/b");
+        let names: Vec<_> = names_below(path, Path::new("/sys/fs/cgroup")).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_link_is_never_followed() {
+        let refused = Directory::open(Path::new("/proc/self/cwd")).expect_err("a link");
+        assert_eq!(refused, Errno::ELOOP);
+    }
 }

@@ -80,12 +80,13 @@ pub(super) fn processes_below(directory: &Directory) -> Result<Vec<i32>, StepErr
 
 /// Whether this cgroup's own freezer is on: `cgroup.freeze` on v2, `freezer.state` of the v1 controller.
 pub(super) fn is_frozen(directory: &Directory) -> bool {
-    let state = directory.read("cgroup.freeze").or_else(|_| directory.read("freezer.state"));
+    let state =
+        directory.read_short("cgroup.freeze").or_else(|_| directory.read_short("freezer.state"));
     state.is_ok_and(|state| matches!(state.trim(), "1" | "FROZEN" | "FREEZING"))
 }
 
 fn is_freezer(directory: &Directory) -> bool {
-    directory.read("cgroup.freeze").is_ok() || directory.read("freezer.state").is_ok()
+    directory.read_short("cgroup.freeze").is_ok() || directory.read_short("freezer.state").is_ok()
 }
 
 fn set_frozen(directory: &Directory, frozen: bool) -> Result<(), StepError> {

@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Whence, lseek};
 
-use super::directory::{self, Directory, read_to_end};
+use super::directory::{self, Directory, read_once};
 use super::members::processes_below;
 use super::walk::walk;
 use super::{step, sys};
@@ -96,7 +96,7 @@ fn wait_for_change(directory: &Directory, deadline: Instant) -> Result<(), Errno
 fn wait_until_empty(events: &OwnedFd, deadline: Instant) -> Result<(), Errno> {
     loop {
         lseek(events, 0, Whence::SeekSet)?;
-        if !read_to_end(events)?.lines().any(|line| line == "populated 1") {
+        if !read_once(events)?.lines().any(|line| line == "populated 1") {
             return pause(deadline);
         }
         if !poll_until(Some((events, PollFlags::POLLPRI)), deadline)? {

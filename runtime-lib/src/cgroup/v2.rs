@@ -101,7 +101,7 @@ const HINTS: [(Errno, &str); 4] = [
 /// Why the container's cgroup does not have `controller`.
 fn explain(leaf: &Directory, controller: &str, refusal: Option<Refusal>) -> StepError {
     let path = leaf.path().display();
-    let threaded = match leaf.read("cgroup.type").unwrap_or_default().trim() {
+    let threaded = match leaf.read_short("cgroup.type").unwrap_or_default().trim() {
         "threaded" => Some("it is in threaded mode"),
         "domain invalid" => Some("it is in an invalid state: a cgroup above is threaded"),
         _ => None,
@@ -125,5 +125,5 @@ fn explain(leaf: &Directory, controller: &str, refusal: Option<Refusal>) -> Step
 }
 
 fn read(directory: &Directory, file: &str) -> Result<String, StepError> {
-    directory.read(file).map_err(|errno| step("read", &directory.path().join(file), errno))
+    directory.read_short(file).map_err(|errno| step("read", &directory.path().join(file), errno))
 }
