@@ -174,4 +174,33 @@ mod tests {
             format!("{{\"level\":\"warning\",\"msg\":\"a \\\"b\\\"\\n\",\"time\":\"{NOW}\"}}\n")
         );
     }
+
+    /// Set to the log file in the process that `a_panic_is_the_last_line_of_the_log` starts.
+    const IN_CHILD: &str = "TEU_TEST_PANIC_LOG";
+
+    /// In a process of its own: the hook is the whole process's.
+    #[test]
+    fn a_panic_is_the_last_line_of_the_log() {
+        if let Some(path) = std::env::var_os(IN_CHILD) {
+            let file = OpenOptions::new().append(true).create(true).open(path).unwrap();
+            Log { file: Some(Arc::new(file)), json: true, debug: false }.catch_panics();
+            panic!("two\nlines");
+        }
+        let path = std::env::temp_dir().join(format!("teu-cli-panic-{}", std::process::id()));
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture", "log::tests::a_panic_is_the_last_line_of_the_log"])
+            .env(IN_CHILD, &path)
+            .output()
+            .unwrap();
+        let log = std::fs::read_to_string(&path);
+        drop(std::fs::remove_file(&path));
+        let entry: serde_json::Value =
+            serde_json::from_str(log.unwrap().lines().last().unwrap()).unwrap();
+        let message = entry["msg"].as_str().unwrap();
+        assert_eq!(entry["level"], "error");
+        assert!(message.starts_with("internal error: panicked at "), "{message}");
+        assert!(message.ends_with(": two lines"), "{message}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains(&format!("{message}\n")), "{stderr}");
+    }
 }

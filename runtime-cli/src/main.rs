@@ -3,6 +3,7 @@
 //! This program parses words, calls the library and prints; it decides nothing about containers.
 
 mod args;
+mod bump;
 mod command;
 mod environment;
 mod exit;
@@ -21,6 +22,9 @@ use exit::{Exit, Failure};
 use log::Log;
 use settings::Settings;
 use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: bump::Bump = bump::Bump::new();
 
 fn main() -> ExitCode {
     let invocation = Invocation::parse(std::env::args_os());
