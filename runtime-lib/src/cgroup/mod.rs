@@ -8,6 +8,7 @@ mod create;
 mod device_filter;
 mod directory;
 mod members;
+mod oom;
 mod remove;
 mod sys;
 mod v1;
@@ -23,7 +24,8 @@ use self::directory::Directory;
 use crate::error::StepError;
 use crate::plan::cgroup::{CgroupPlan, Membership, Tolerate, UsageCheck, Write};
 
-pub(crate) use self::members::{frozen, kill_all, processes, thaw};
+pub(crate) use self::members::{frozen, kill_all, thaw};
+pub(crate) use self::oom::oom_killed;
 pub(crate) use self::remove::remove;
 
 /// The container's cgroup, open in every hierarchy.

@@ -49,8 +49,8 @@ const NAMES: &[&str] = &[
 
 /// Every capability name that is understood.
 #[must_use]
-pub fn capability_names() -> &'static [&'static str] {
-    NAMES
+pub fn capability_names() -> Vec<&'static str> {
+    NAMES.to_vec()
 }
 
 /// The five sets as bit masks, bit *n* for capability *n*.

@@ -130,6 +130,10 @@ impl Parts<'_> {
             // The ambient set only carried the capabilities over the exec of teu-init.
             steps.push(InitOp::AmbientCapabilities(0).into());
         }
+        if !staged {
+            // The same defence; not before the id maps, whose files an ordinary user may write only while this is dumpable.
+            steps.push(InitOp::NotDumpable.into());
+        }
     }
 
     /// From the copied mount namespace to a finished root filesystem.

@@ -4,6 +4,7 @@
 //! [`tolerant`] mends the document and parses again; a document that is right never pays for that. An error names the place
 //! as a JSON pointer, what stands there, and the rule.
 
+mod position;
 mod tolerant;
 
 use crate::error::PlanError;

@@ -1,10 +1,10 @@
 //! The second reading of a configuration that the types refuse: what the specification tolerates is mended, the rest is explained.
 
 use super::Loaded;
+use super::position::pointer_at;
 use crate::error::PlanError;
 use oci_spec::runtime::{Capability, Spec};
 use serde_json::{Map, Value, json};
-use serde_path_to_error::{Path, Segment};
 
 /// Mends and parses a document, or says what is wrong with it and where.
 pub(super) fn parse(bytes: &[u8]) -> Result<Loaded, PlanError> {
@@ -19,10 +19,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Loaded, PlanError> {
         drop_unknown_capabilities(process, &mut warnings);
         rename_scheduler_flags(process);
     }
-    let shown = document.clone();
-    serde_path_to_error::deserialize::<_, Spec>(document)
+    let text = document.to_string();
+    serde_json::from_slice::<Spec>(text.as_bytes())
         .map(|spec| Loaded { spec, warnings })
-        .map_err(|error| explain(&shown, &error))
+        .map_err(|error| explain(&document, text.as_bytes(), &error))
 }
 
 /// Fields that runc's types leave at zero when absent. The planner refuses an empty `cwd` by its own rule.
@@ -72,25 +72,16 @@ fn rename_scheduler_flags(process: &mut Map<String, Value>) {
 }
 
 /// The parser's complaint with the place as a JSON pointer and the value that stands there.
-fn explain(document: &Value, error: &serde_path_to_error::Error<serde_json::Error>) -> PlanError {
-    let pointer = json_pointer(error.path());
-    let refusal = PlanError::invalid(pointer.clone(), error.inner().to_string());
+fn explain(document: &Value, text: &[u8], error: &serde_json::Error) -> PlanError {
+    let pointer = pointer_at(text, error.line(), error.column());
+    let whole = error.to_string();
+    // The position is in the mended text, which nobody but this function has seen; the pointer says it better.
+    let rule = whole.split(" at line ").next().unwrap_or(&whole);
+    let refusal = PlanError::invalid(pointer.clone(), rule);
     match document.pointer(&pointer) {
         Some(value @ (Value::String(_) | Value::Number(_) | Value::Bool(_))) => refusal.value(value),
         _ => refusal,
     }
-}
-
-/// A path as RFC 6901 writes it.
-fn json_pointer(path: &Path) -> String {
-    let escape = |text: &str| text.replace('~', "~0").replace('/', "~1");
-    path.iter()
-        .filter_map(|segment| match segment {
-            Segment::Seq { index } => Some(format!("/{index}")),
-            Segment::Map { key } => Some(format!("/{}", escape(key))),
-            Segment::Enum { .. } | Segment::Unknown => None,
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ impl Fd {
     }
 }
 
+// Arguments are numbers by the time they get here: what they point to must be a local variable or a constant of the caller.
 macro_rules! call {
     ($number:ident $(, $arg:expr)*) => {{
         let mut args = [0_usize; 6];
@@ -169,7 +170,8 @@ pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> Result<()> {
     let [low, high] = [0, 32].map(|shift| {
         [effective, permitted, inheritable].map(|set| ((set >> shift) & u64::from(u32::MAX)) as u32)
     });
-    call!(CAPSET, address(&header), address(&[low, high])).map(drop)
+    let sets = [low, high];
+    call!(CAPSET, address(&header), address(&sets)).map(drop)
 }
 
 /// socket(2): an internet datagram socket, good for interface requests.

@@ -164,6 +164,11 @@ impl CgroupPlan {
         self.hierarchies.iter().any(|hierarchy| hierarchy.membership == Membership::WritePid)
     }
 
+    /// Whether there is a cgroup that a process can be cloned into.
+    pub(crate) fn has_clone_target(&self) -> bool {
+        self.hierarchies.iter().any(|hierarchy| hierarchy.membership == Membership::CloneInto)
+    }
+
     /// The v1 hierarchies, for a `cgroup` mount in the container.
     pub(crate) fn v1_hierarchies(&self) -> impl Iterator<Item = &HierarchyPlan> {
         self.hierarchies.iter().filter(|hierarchy| hierarchy.version == Version::V1)
