@@ -173,14 +173,15 @@ fn mistakes_are_in_the_log_file_too() {
         ("--log 2 nosuch", 3, "No help topic for 'nosuch'"),
         ("--log 3 delete --nosuch", 1, "flag provided but not defined: -nosuch"),
         ("--log 4 --log-format xml state ID", 1, "invalid log-format: xml"),
-        ("--log 5 kill ''", 1, "invalid container ID format"),
+        ("--log 5 --rootless x kill ID", 1, "invalid --rootless \"x\": use true, false or auto"),
     ] {
         let run = teu_in(&scratch.0, line);
         assert_eq!(run.code, Some(code), "{line}: {run:?}");
         assert_eq!(run.stderr, format!("{message}\n"), "{line}");
         let file = line.split(' ').nth(1).unwrap();
         let log = scratch.read(file);
-        assert!(log.lines().last().unwrap().contains(message), "{line}: {log}");
+        let quoted = format!("msg={message:?}");
+        assert!(log.lines().last().unwrap().ends_with(&quoted), "{line}: {log}");
     }
 }
 
@@ -201,7 +202,9 @@ fn the_operation_is_named_in_its_failure() {
         ("--root r start a/b", "invalid container ID format"),
     ] {
         let run = teu_in(&scratch.0, &format!("--log log {line}"));
-        assert_eq!((run.code, run.stderr), (Some(1), format!("{prefix}\n")), "{line}");
+        assert_eq!(run.code, Some(1), "{line}: {run:?}");
+        assert!(run.stderr.starts_with(prefix), "{line}: {run:?}");
+        assert_eq!(run.stderr.lines().count(), 1, "{line}: {run:?}");
     }
 }
 
