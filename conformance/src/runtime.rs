@@ -25,14 +25,16 @@ impl Runtime {
     ///
     /// When there is none, or it does not answer `--version`, or the caller is not root.
     pub fn under_test() -> &'static Self {
-        static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-        RUNTIME.get_or_init(|| {
+        // The failure is kept too: a build that fails is not tried again for every test.
+        static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
+        let runtime = RUNTIME.get_or_init(|| {
             assert!(sys::is_root(), "the conformance suite creates containers as root: run it so");
             sys::become_subreaper().expect("becoming a subreaper");
-            let runtime = Self::new(chosen());
+            let runtime = Self::new(chosen()?);
             report::begin(&runtime.name);
-            runtime
-        })
+            Ok(runtime)
+        });
+        runtime.as_ref().unwrap_or_else(|problem| panic!("no runtime to test: {problem}"))
     }
 
     fn new(program: PathBuf) -> Self {
@@ -119,17 +121,17 @@ fn version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-fn chosen() -> PathBuf {
+fn chosen() -> Result<PathBuf, String> {
     let Some(name) = std::env::var_os("RUNTIME").filter(|name| !name.is_empty()) else {
         return build_ours();
     };
     let name = PathBuf::from(name);
-    in_path(&name).unwrap_or_else(|| panic!("RUNTIME={}: not found in PATH", name.display()))
+    in_path(&name).ok_or_else(|| format!("RUNTIME={}: not found in PATH", name.display()))
 }
 
 /// Builds `teu` with the profile of this test executable, beside it. Always, because an executable
 /// that merely exists may be an old one; cargo does nothing when it is fresh.
-fn build_ours() -> PathBuf {
+fn build_ours() -> Result<PathBuf, String> {
     let profile_dir = report::profile_directory();
     let profile = profile_dir.file_name().and_then(OsStr::to_str).expect("a profile has a name");
     let profile = if profile == "debug" { "dev" } else { profile };
@@ -140,13 +142,12 @@ fn build_ours() -> PathBuf {
         .arg(target_dir)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
-        .expect("RUNTIME is not set, and cargo cannot be started to build teu");
-    assert!(
-        output.status.success(),
-        "RUNTIME is not set, and building teu failed:\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    profile_dir.join("teu")
+        .map_err(|error| format!("RUNTIME is not set, and starting cargo failed: {error}"))?;
+    if output.status.success() {
+        return Ok(profile_dir.join("teu"));
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    Err(format!("RUNTIME is not set, and building teu failed:\n{errors}"))
 }
 
 #[cfg(test)]

@@ -254,9 +254,8 @@ fn config_linux_readonly_path_keeps_the_flags_of_its_mount() {
     let mut c = Container::new();
     let tmpfs = json!({
         "destination": "/data", "type": "tmpfs", "source": "tmpfs",
-        "options": ["nosuid", "nodev", "noexec", "tmpcopyup"]
+        "options": ["nosuid", "nodev", "noexec"]
     });
-    c.bundle.directory_in_rootfs("data/inner");
     c.bundle.push("/mounts", tmpfs);
     c.bundle.push("/linux/readonlyPaths", json!("/data"));
     let mounts = c.ask_mounts();
