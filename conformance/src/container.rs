@@ -282,6 +282,16 @@ impl Container {
         outcome
     }
 
+    /// The outcome must be that of a command with an id that no container has. Engines take these
+    /// words as: nothing to do any more.
+    #[track_caller]
+    pub fn must_be_unknown(&self, outcome: Outcome) {
+        let fact = "1.8: says `No such file or directory` of its state file";
+        let crun = self.runtime.differs("crun", fact);
+        let words = if crun { "No such file or directory" } else { "does not exist" };
+        let _said = outcome.exits(1).saying(words);
+    }
+
     /// Nothing of the container may be on the host now.
     #[track_caller]
     pub fn must_be_gone(&self) {

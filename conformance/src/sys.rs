@@ -131,6 +131,27 @@ fn mount(
         .map(drop)
 }
 
+/// Swaps what two paths name, at once (renameat2(2)).
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn exchange(one: &CStr, other: &CStr) -> io::Result<()> {
+    let here = libc::AT_FDCWD;
+    // SAFETY: both paths are C strings.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            here,
+            one.as_ptr(),
+            here,
+            other.as_ptr(),
+            libc::RENAME_EXCHANGE,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Takes a mount out of the tree at once, whatever uses it.
 pub(crate) fn detach_mount(target: &CStr) -> io::Result<()> {
     // SAFETY: `target` is a C string.

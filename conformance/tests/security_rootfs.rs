@@ -6,10 +6,14 @@
     reason = "a test reports by panicking, and its paths are its own"
 )]
 
+use std::ffi::CString;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use teu_conformance::{Command, Container, Runtime, json, mountinfo};
+use std::sync::atomic::{AtomicBool, Ordering};
+use teu_conformance::{Command, Container, Runtime, json, mountinfo, sys};
 
 /// statvfs(3): the mount is read-only.
 const ST_RDONLY: u64 = 1;
@@ -155,6 +159,46 @@ fn security_file_mount_destination_as_a_link_stays_inside() {
             "/mounts",
             json!({ "destination": "/etc/hosts", "type": "bind", "source": source, "options": ["bind"] }),
         );
+    });
+}
+
+/// Swaps a directory of a volume and a link that leads out, until it is told to stop.
+fn swap_until(done: &AtomicBool, directory: &Path) {
+    let name =
+        |name: &str| CString::new(directory.join(name).as_os_str().as_bytes()).expect("no NUL");
+    while !done.load(Ordering::Relaxed) {
+        sys::exchange(&name("way"), &name("link")).expect("swapping");
+    }
+}
+
+/// CVE-2021-30465, CVE-2024-45310: another container swaps parts of a shared volume for links while
+/// this one is set up. Nothing may be made or mounted where they lead.
+#[test]
+fn security_volume_that_changes_during_setup_stays_inside() {
+    const ROUNDS: u32 = 40;
+    let mut c = Container::new();
+    let forbidden = Forbidden::new(&c);
+    let volume = c.bundle.outside("volume");
+    fs::create_dir(volume.join("way")).expect("a directory of the volume");
+    symlink(&forbidden.0, volume.join("link")).expect("a link of the volume");
+    let mount = |destination: &str, source: &Path| json!({ "destination": destination, "type": "bind", "source": source, "options": ["bind"] });
+    let file = c.bundle.outside("source").join("plain");
+    fs::write(&file, "").expect("a file to bind");
+    c.bundle.push("/mounts", mount("/volume", &volume));
+    c.bundle.push("/mounts", mount("/volume/way/deep/down", &c.bundle.outside("source")));
+    c.bundle.push("/mounts", mount("/volume/way/plain", &file));
+    c.bundle.ask(&["exit 0"]);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| swap_until(&done, &volume));
+        let rounds = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            for round in 0..ROUNDS {
+                let outcome = c.run();
+                forbidden.must_be_untouched(&format!("round {round}: {outcome}"));
+            }
+        }));
+        done.store(true, Ordering::Relaxed);
+        rounds.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
 }
 
