@@ -11,6 +11,8 @@ pub(crate) enum Exit {
     Success,
     /// The command failed.
     Failure,
+    /// The container's process could not become its program: it ended before anything of the container ran.
+    NotExecuted,
     /// There is no such command.
     UnknownCommand,
     /// `run` waited for the container, which ended like this.
@@ -23,6 +25,7 @@ impl Exit {
         match self {
             Self::Success => 0,
             Self::Failure => 1,
+            Self::NotExecuted => 255,
             Self::UnknownCommand => 3,
             Self::Container(status) => {
                 let code = status.code().or(status.signal().map(|signal| 128 + signal));
@@ -71,7 +74,11 @@ impl Display for Failure {
 
 impl From<teu::Error> for Failure {
     fn from(error: teu::Error) -> Self {
-        Self::new(error.to_string())
+        let exit = match error.kind() {
+            teu::ErrorKind::ExecFailed => Exit::NotExecuted,
+            _ => Exit::Failure,
+        };
+        Self { message: error.to_string(), exit }
     }
 }
 

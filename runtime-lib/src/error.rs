@@ -24,8 +24,10 @@ pub enum ErrorKind {
     Unsupported,
     /// The operation is not allowed in the container's present status.
     WrongStatus,
-    /// The program to run does not exist in the container or may not be executed.
+    /// The program to run does not exist in the container, or the container's user may not execute it.
     CannotExecute,
+    /// The program was found, and the kernel refused to execute it: it is no program, or its interpreter is missing.
+    ExecFailed,
     /// The kernel refused a step; the errno is in [`Error::errno`].
     Os,
 }
@@ -45,8 +47,8 @@ impl Error {
     }
 
     /// The container's program cannot be executed.
-    pub(crate) fn cannot_execute(errno: i32, message: String) -> Self {
-        Self { kind: ErrorKind::CannotExecute, errno: Some(errno), message }
+    pub(crate) fn execute(kind: ErrorKind, errno: i32, message: String) -> Self {
+        Self { kind, errno: Some(errno), message }
     }
 
     /// The same failure, with what was being done in front.

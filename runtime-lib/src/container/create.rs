@@ -20,7 +20,10 @@ pub(super) fn launch(id: &ContainerId, options: &CreateOptions, waits_for_start:
     let record = record(&plan)?;
     let state_root = absolute(&options.state_root)?;
     let launched = host::execute(&plan, &state_root, record)
-        .map_err(|error| error.during("unable to start container process"))?;
+        .map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => error,
+            _ => error.during("unable to start container process"),
+        })?;
     Ok(Container {
         id: id.clone(),
         directory: launched.directory,

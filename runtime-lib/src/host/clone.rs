@@ -7,7 +7,6 @@
 
 use crate::error::StepError;
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, SigmaskHow};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::from_ref;
 use teu_init::program::NAME;
@@ -135,13 +134,11 @@ fn run(child: &Child<'_>, calls: &[Call]) -> Result<Cloned, StepError> {
     *exit_signal = word(libc::SIGCHLD);
 
     let mut refusal = Refusal::default();
-    let mask = SigSet::all()
-        .thread_swap_mask(SigmaskHow::SIG_SETMASK)
-        .map_err(|errno| StepError::new("block signals", errno as i32))?;
+    let mask = set_signal_mask(u64::MAX).map_err(|errno| StepError::new("block signals", errno as i32))?;
     // SAFETY: `args` is a whole struct clone_args that names live memory, the child shares this memory while this thread sleeps,
     // `calls` ends with the exec, and every address in it outlives this call.
     let answer = unsafe { clone_and_perform(&args, calls, &mut refusal) };
-    let restored = mask.thread_set_mask();
+    let restored = set_signal_mask(mask);
 
     let pid = Errno::result(i32::try_from(answer).unwrap_or(-libc::EINVAL)).unwrap_or(-1);
     let pid = if answer < 0 { answer_errno(answer).map_or(pid, |errno| -errno) } else { pid };
@@ -157,6 +154,23 @@ fn run(child: &Child<'_>, calls: &[Call]) -> Result<Cloned, StepError> {
     }
     restored.map_err(|errno| StepError::new("restore the signal mask", errno as i32))?;
     Ok(cloned)
+}
+
+/// rt_sigprocmask(2) of the calling thread, with every bit as given: C libraries keep some signals for themselves, and their
+/// handlers must not run in the child either. The former mask.
+fn set_signal_mask(mask: u64) -> Result<u64, Errno> {
+    let mut former = 0_u64;
+    // SAFETY: both masks are eight bytes, as the size says, and outlive the call.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            from_ref(&mask),
+            std::ptr::from_mut(&mut former),
+            size_of::<u64>(),
+        )
+    };
+    Errno::result(answer).map(|_| former)
 }
 
 /// The errno in an answer of the kernel.

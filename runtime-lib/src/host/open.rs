@@ -4,7 +4,7 @@ use crate::error::StepError;
 use crate::plan::step::{Descriptor, DescriptorKind};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag, fstat};
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -28,6 +28,7 @@ fn explain(path: &Path, directory: bool, errno: Errno) -> StepError {
     let error = StepError::new(format!("{what} {}", path.display()), errno as i32);
     match errno {
         Errno::ENOSYS => error.hint("this kernel or a seccomp filter around the runtime has no open_tree(2)"),
+        Errno::ENOTDIR if directory => error.hint("it must be a directory and no symbolic link"),
         Errno::EPERM => error.hint("copying mounts needs CAP_SYS_ADMIN"),
         _ => error,
     }
@@ -39,23 +40,17 @@ fn namespace(path: &Path) -> Result<OwnedFd, Errno> {
 
 /// A detached copy of the mount at `path`, with its place in the propagation tree settled before anybody can mount into it.
 fn tree(path: &Path, recursive: bool, directory: bool, propagation: u64) -> Result<OwnedFd, Errno> {
-    if directory {
-        // open_tree(2) has no flag for it; this is the error for people, not a defence.
-        let metadata = std::fs::metadata(path).map_err(|error| errno_of(&error))?;
-        if !metadata.is_dir() {
-            return Err(Errno::ENOTDIR);
-        }
-    }
     let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
-    let fd = open_tree(&path, recursive)?;
+    // A root filesystem that is a link could be another one by the time its mounts are made.
+    let nofollow = if directory { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
+    let fd = open_tree(&path, recursive, nofollow)?;
+    if directory && SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFDIR {
+        return Err(Errno::ENOTDIR);
+    }
     if propagation != 0 {
         set_propagation(&fd, propagation)?;
     }
     Ok(fd)
-}
-
-fn errno_of(error: &std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 /// `AT_RECURSIVE` and `OPEN_TREE_CLONE`, which libc does not have for every C library.
@@ -64,9 +59,9 @@ const OPEN_TREE_CLONE: libc::c_int = 1;
 
 /// open_tree(2) with `OPEN_TREE_CLONE`.
 #[allow(unsafe_code, reason = "nix has no open_tree")]
-fn open_tree(path: &CString, recursive: bool) -> Result<OwnedFd, Errno> {
+fn open_tree(path: &CString, recursive: bool, nofollow: libc::c_int) -> Result<OwnedFd, Errno> {
     let recursive = if recursive { AT_RECURSIVE } else { 0 };
-    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | recursive;
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | recursive | nofollow;
     // SAFETY: the path is a C string that outlives the call.
     let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
     let fd = Errno::result(fd)?;

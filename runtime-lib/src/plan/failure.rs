@@ -1,16 +1,16 @@
 //! What a failed step of teu-init means, in the words that engines look for: step, place, reason, advice.
 
 use super::step::{InitOp, InitStep};
-use crate::error::{Error, StepError, errno_text};
+use crate::error::{Error, ErrorKind, StepError, errno_text};
 use teu_init::program::Detail;
 
 /// The error for a step that teu-init reported.
 pub(crate) fn failure(step: &InitStep, detail: Detail, errno: i32) -> Error {
     match &step.op {
-        InitOp::FindExecutable { name, .. } => return Error::cannot_execute(errno, not_found(name, errno)),
+        InitOp::FindExecutable { name, .. } => return Error::execute(ErrorKind::CannotExecute, errno, not_found(name, errno)),
         InitOp::Execute { args, .. } => {
             let program = args.first().map_or("", String::as_str);
-            return Error::cannot_execute(errno, format!("exec {program}: {}", errno_text(errno)));
+            return Error::execute(ErrorKind::ExecFailed, errno, format!("exec {program}: {}", errno_text(errno)));
         }
         _ => {}
     }
@@ -105,7 +105,6 @@ fn hint(op: &InitOp, detail: Detail, errno: i32) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
 
     fn find(name: &str) -> InitStep {
         InitStep::new(InitOp::FindExecutable { name: name.to_owned(), candidates: Vec::new() }, "/process/args/0")

@@ -23,7 +23,7 @@ pub(crate) struct Loaded {
 }
 
 /// No engine writes a configuration of this size; what is larger was not meant as one. In bytes.
-const LARGEST: u64 = 8 << 20;
+const LARGEST: u64 = 64 << 20;
 
 /// Reads and parses the configuration file.
 pub(crate) fn load(path: &Path) -> Result<Loaded, PlanError> {
