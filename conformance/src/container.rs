@@ -303,14 +303,19 @@ impl Container {
         let find =
             || Leftovers::find(&self.root.join(&self.id), &self.cgroup, self.bundle.directory());
         let left = find();
-        let tolerated = !left.is_empty()
-            && left.is_cgroups_only()
-            && self.runtime.differs("crun", "1.8: leaves the cgroup of a container that failed");
+        let tolerated = !left.is_empty() && left.is_cgroups_only() && self.forgets_its_cgroup();
         if !tolerated {
             return left;
         }
         self.cgroup.remove();
         find()
+    }
+
+    /// Known of two peers; what they leave is then removed by hand.
+    fn forgets_its_cgroup(&self) -> bool {
+        let fact = "leaves the unified cgroup of a container that failed";
+        self.runtime.sees_unified_cgroups_only()
+            && (self.runtime.differs("crun", fact) || self.runtime.differs("runc < 1.2", fact))
     }
 
     /// Deletes the container by the runtime; then what is left by hand.

@@ -1,7 +1,8 @@
 //! The contract of an OCI runtime as tests that run against *any* runtime.
 //!
 //! `RUNTIME=/usr/sbin/runc cargo test -p teu-conformance` tests runc; without `RUNTIME` the suite
-//! builds and tests this workspace's own `teu`. Each file in `tests/` is one part of the runtime
+//! builds and tests this workspace's own `teu`. On a hybrid host `UNIFIED_CGROUPS=1` shows the
+//! runtime cgroup v2 only, as crun always needs it. Each file in `tests/` is one part of the runtime
 //! specification or of the command line that engines rely on, and each test is named for the
 //! sentence it checks.
 //!

@@ -43,9 +43,11 @@ impl Runtime {
         let name = words.next().unwrap_or("unknown").to_owned();
         let version = words.nth(1).and_then(version).unwrap_or_default();
         // crun 1.8 refuses a host where v1 and v2 hierarchies both have controllers.
-        let unified_cgroups = name == "crun" && cgroups::host_is_hybrid();
+        let asked = std::env::var_os("UNIFIED_CGROUPS").is_some_and(|value| !value.is_empty());
+        let unified_cgroups = cgroups::host_is_hybrid() && (asked || name == "crun");
         if unified_cgroups {
-            report::note("crun runs in a mount namespace of its own, with cgroup v2 only");
+            let note = "runs in a mount namespace of its own, with cgroup v2 only";
+            report::note(&format!("{name} {note}"));
         }
         // It raises RLIMIT_MEMLOCK before it loads the device filter, and gives up if it must not.
         let device_rules = name != "crun" || capability::is_held("CAP_SYS_RESOURCE");

@@ -176,6 +176,9 @@ fn swap_until(done: &AtomicBool, directory: &Path) {
 #[test]
 fn security_volume_that_changes_during_setup_stays_inside() {
     const ROUNDS: u32 = 40;
+    if Runtime::under_test().differs("runc < 1.2", "CVE-2024-45310: makes directories outside") {
+        return;
+    }
     let mut c = Container::new();
     let forbidden = Forbidden::new(&c);
     let volume = c.bundle.outside("volume");
