@@ -99,12 +99,8 @@ impl Bundle {
     /// When it is not there.
     pub fn remove(&mut self, pointer: &str) {
         let (parent, name) = pointer.rsplit_once('/').expect("a JSON pointer begins with /");
-        let removed = match self.config.pointer_mut(parent) {
-            Some(Value::Object(entries)) => entries.remove(name).is_some(),
-            Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_))
-            | Some(Value::Array(_))
-            | None => false,
-        };
+        let parent = self.config.pointer_mut(parent).and_then(Value::as_object_mut);
+        let removed = parent.and_then(|entries| entries.remove(name)).is_some();
         assert!(removed, "{pointer} is not in the configuration");
     }
 
@@ -124,7 +120,7 @@ impl Bundle {
     }
 
     /// Gives the container a user namespace in which its root is `host_id`, and the root file system
-    /// to that user. Leaves out the mounts that only the host's root can make.
+    /// to that user.
     pub fn map_users(&mut self, host_id: u32, size: u32) {
         let map = serde_json::json!([{ "containerID": 0, "hostID": host_id, "size": size }]);
         self.push("/linux/namespaces", serde_json::json!({ "type": "user" }));
