@@ -9,10 +9,9 @@ const COUNTERS: [&str; 2] = ["memory.events", "memory.oom_control"];
 
 /// Whether a process was killed for the memory limit. Asked for a message only: what cannot be read is "no".
 pub(crate) fn oom_killed(directories: &[PathBuf]) -> bool {
-    directories
-        .iter()
-        .filter_map(|path| Directory::open(path).ok())
-        .any(|directory| COUNTERS.iter().any(|file| directory.read(file).is_ok_and(|text| counts_a_kill(&text))))
+    directories.iter().filter_map(|path| Directory::open(path).ok()).any(|directory| {
+        COUNTERS.iter().any(|file| directory.read(file).is_ok_and(|text| counts_a_kill(&text)))
+    })
 }
 
 /// `oom_kill N` with a number above zero.

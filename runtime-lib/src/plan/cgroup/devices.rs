@@ -14,6 +14,10 @@ use super::limits::{Home, Limits};
 use super::{FilterAttachment, RESOURCES, Tolerate, Version};
 use crate::error::PlanError;
 
+/// The most rules that a filter can have, once what has no effect is left out. A jump of an eBPF program has 15 bits, and a rule
+/// takes up to ten instructions.
+pub(crate) const MAX_RULES: usize = 3000;
+
 /// What a container may do with device nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct DeviceFilter {
@@ -246,6 +250,10 @@ fn fold(rules: &[LinuxDeviceCgroup]) -> Result<DeviceFilter, PlanError> {
         apply(&mut filter, rule, &pointer)?;
     }
     defaults().for_each(|rule| filter.push(rule));
+    if filter.rules.len() > MAX_RULES {
+        let rule = format!("there are more than {MAX_RULES} device rules");
+        return Err(PlanError::unsupported(format!("{RESOURCES}/devices"), rule));
+    }
     Ok(filter)
 }
 
@@ -443,6 +451,17 @@ pub(crate) mod tests {
             let error = refusal(&json!({"devices": [rule]}), &v2());
             assert_eq!(error.pointer, format!("/linux/resources/devices/0/{pointer}"));
         }
+    }
+
+    #[test]
+    fn too_many_rules_are_refused() {
+        let list = |count: usize| {
+            let rule = |minor| json!({"allow": true, "type": "b", "major": 8, "minor": minor, "access": "r"});
+            let rules: Vec<Value> = (0..count).map(rule).collect();
+            json!({"devices": rules})
+        };
+        plan_resources(&list(MAX_RULES - DEFAULTS.len()), &v2()).expect("as many as possible");
+        assert!(refusal(&list(MAX_RULES), &v2()).unsupported);
     }
 
     #[test]

@@ -1,1 +1,0 @@
-//! Against the kernel, as root.
