@@ -3,6 +3,11 @@
 //! It is one crate without std, without dependencies and without a C library, so the compiler and the linker that ship with the
 //! Rust toolchain are all it takes, for every target, on the stable channel.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "cargo speaks to build scripts through the environment"
+)]
+
 use std::env;
 use std::path::PathBuf;
 use std::process::Command;

@@ -34,6 +34,7 @@ pub enum ErrorKind {
 
 /// A failure of a public operation. `Display` is the whole story in one line; there is no chain to walk.
 #[derive(Debug, Clone)]
+#[allow(clippy::error_impl_error, reason = "`teu::Error` is what users expect it to be called")]
 pub struct Error {
     kind: ErrorKind,
     errno: Option<i32>,
@@ -208,4 +209,3 @@ pub(crate) fn errno_text(errno: i32) -> String {
         _ => text.to_owned(),
     }
 }
-

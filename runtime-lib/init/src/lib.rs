@@ -7,6 +7,13 @@
 //!
 //! What it never does: allocate, lock, log, read its environment, decide.
 #![no_std]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "64-bit machines only: addresses, words of the kernel and u64 are one size"
+)]
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("teu-init is for 64-bit machines");
 
 pub mod program;
 #[doc(hidden)]

@@ -255,6 +255,8 @@ ops! {
     Execute = 41,
     /// Makes this process unreadable for others of the same user (`PR_SET_DUMPABLE`). No arguments.
     NotDumpable = 42,
+    /// Sets the execution domain (personality(2)). Argument: domain.
+    Personality = 43,
 }
 
 /// What a mount destination has to be, and what is made when it is not there.
@@ -268,6 +270,8 @@ impl Create {
     pub const FILE: u64 = 1;
     /// Refuse a destination whose path has a symbolic link: proc and sysfs must not be redirected (CVE-2019-19921).
     pub const NO_SYMLINKS: u64 = 2;
+    /// Give the root of the mounted filesystem the mode of the directory that it covers, if there is one.
+    pub const INHERIT_MODE: u64 = 4;
 }
 
 /// The change that mount_setattr(2) makes, as `struct mount_attr` says it, and how far it goes.

@@ -14,13 +14,17 @@ use std::time::SystemTime;
 const FIRST_PRESERVED: i32 = 3;
 
 /// Plans and executes.
-pub(super) fn launch(id: &ContainerId, options: &CreateOptions, waits_for_start: bool) -> Result<Container> {
+pub(super) fn launch(
+    id: &ContainerId,
+    options: &CreateOptions,
+    waits_for_start: bool,
+) -> Result<Container> {
     check_preserved(options.preserve_fds)?;
     let plan = plan(id, options, waits_for_start)?;
     let record = record(&plan)?;
     let state_root = absolute(&options.state_root)?;
-    let launched = host::execute(&plan, &state_root, record)
-        .map_err(|error| match error.kind() {
+    let launched =
+        host::execute(&plan, &state_root, record).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => error,
             _ => error.during("unable to start container process"),
         })?;
@@ -34,7 +38,11 @@ pub(super) fn launch(id: &ContainerId, options: &CreateOptions, waits_for_start:
 }
 
 /// Plans.
-pub(super) fn plan(id: &ContainerId, options: &CreateOptions, waits_for_start: bool) -> Result<Plan> {
+pub(super) fn plan(
+    id: &ContainerId,
+    options: &CreateOptions,
+    waits_for_start: bool,
+) -> Result<Plan> {
     refuse_what_is_not_done(options)?;
     let bundle = absolute(&options.bundle)?;
     let config = match &options.config {
@@ -49,6 +57,7 @@ pub(super) fn plan(id: &ContainerId, options: &CreateOptions, waits_for_start: b
     let request = Request {
         id: id.as_str(),
         bundle: &bundle,
+        has_console_socket: options.console_socket.is_some(),
         pid_file: options.pid_file.as_deref().map(absolute).transpose()?,
         preserve_fds: options.preserve_fds,
         waits_for_start,
@@ -60,8 +69,11 @@ pub(super) fn plan(id: &ContainerId, options: &CreateOptions, waits_for_start: b
 
 fn refuse_what_is_not_done(options: &CreateOptions) -> std::result::Result<(), PlanError> {
     let refused = [
-        (options.console_socket.is_some(), "--console-socket", "terminals are not supported"),
-        (options.pidfd_socket.is_some(), "--pidfd-socket", "handing over the process's descriptor is not supported"),
+        (
+            options.pidfd_socket.is_some(),
+            "--pidfd-socket",
+            "handing over the process's descriptor is not supported",
+        ),
         (options.no_pivot, "--no-pivot", "changing the root without pivot_root is not supported"),
         (options.systemd_cgroup, "--systemd-cgroup", "cgroups made by systemd are not supported"),
     ];
@@ -85,7 +97,8 @@ fn check_preserved(count: u32) -> Result<()> {
 /// What is remembered of the container.
 fn record(plan: &Plan) -> Result<Record> {
     let boot_id = "/proc/sys/kernel/random/boot_id";
-    let boot_id = std::fs::read_to_string(boot_id).map_err(|error| StepError::io("read", Path::new(boot_id), &error))?;
+    let boot_id = std::fs::read_to_string(boot_id)
+        .map_err(|error| StepError::io("read", Path::new(boot_id), &error))?;
     Ok(Record {
         oci_version: plan.oci_version.clone(),
         id: plan.id.clone(),

@@ -14,7 +14,9 @@ const PATIENCE_MS: u16 = 10_000;
 pub(super) fn delete(container: &Container, force: bool) -> Result<()> {
     match container.status()? {
         Status::Stopped | Status::Created => {}
-        Status::Creating => return Err(Error::new(ErrorKind::NotFound, "container does not exist")),
+        Status::Creating => {
+            return Err(Error::new(ErrorKind::NotFound, "container does not exist"));
+        }
         Status::Running | Status::Paused if force => {}
         status @ (Status::Running | Status::Paused) => {
             let id = &container.id;
@@ -23,7 +25,10 @@ pub(super) fn delete(container: &Container, force: bool) -> Result<()> {
         }
     }
     let Some(_lock) = container.directory.try_lock()? else {
-        return Err(Error::new(ErrorKind::WrongStatus, "the container is being started or deleted by another process"));
+        return Err(Error::new(
+            ErrorKind::WrongStatus,
+            "the container is being started or deleted by another process",
+        ));
     };
     remove(&container.directory, &container.record)
 }
@@ -39,7 +44,10 @@ pub fn force_delete(state_root: &Path, id: &ContainerId) -> Result<()> {
         answer => answer?,
     };
     let Some(_lock) = directory.try_lock()? else {
-        return Err(Error::new(ErrorKind::WrongStatus, "the container is being created, started or deleted by another process"));
+        return Err(Error::new(
+            ErrorKind::WrongStatus,
+            "the container is being created, started or deleted by another process",
+        ));
     };
     match directory.read()? {
         Some(record) => remove(&directory, &record),
@@ -64,7 +72,12 @@ fn end(init: Identity) -> Result<()> {
     let Some(pidfd) = init.open() else { return Ok(()) };
     match process::kill_and_wait(&pidfd, PATIENCE_MS) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Error::new(ErrorKind::Os, format!("container init still running (pid {})", init.pid))),
-        Err(errno) => Err(StepError::new(format!("kill process {}", init.pid), errno as i32).into()),
+        Ok(false) => Err(Error::new(
+            ErrorKind::Os,
+            format!("container init still running (pid {})", init.pid),
+        )),
+        Err(errno) => {
+            Err(StepError::new(format!("kill process {}", init.pid), errno as i32).into())
+        }
     }
 }

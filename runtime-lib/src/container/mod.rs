@@ -61,7 +61,9 @@ impl Container {
     /// [`ErrorKind::NotFound`] when there is none, also when one is still being made.
     pub fn load(state_root: &Path, id: &ContainerId) -> Result<Self> {
         let directory = StateDirectory::open(state_root, id.as_str())?;
-        let record = directory.read()?.ok_or_else(|| Error::new(ErrorKind::NotFound, "container does not exist"))?;
+        let record = directory
+            .read()?
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, "container does not exist"))?;
         Ok(Self { id: id.clone(), directory, record, init: None, warnings: Vec::new() })
     }
 
@@ -120,11 +122,17 @@ impl Container {
         let lock = self.directory.try_lock()?;
         let wrong = |message: String| Err(Error::new(ErrorKind::WrongStatus, message));
         match self.status()? {
-            Status::Created if lock.is_none() => wrong("the container is being started or deleted by another process".to_owned()),
+            Status::Created if lock.is_none() => {
+                wrong("the container is being started or deleted by another process".to_owned())
+            }
             Status::Created if self.directory.release_fifo()? => Ok(()),
-            Status::Created | Status::Stopped => wrong("cannot start a container that has stopped".to_owned()),
+            Status::Created | Status::Stopped => {
+                wrong("cannot start a container that has stopped".to_owned())
+            }
             Status::Running => wrong("cannot start an already running container".to_owned()),
-            status @ (Status::Creating | Status::Paused) => wrong(format!("cannot start a container in the {status} state")),
+            status @ (Status::Creating | Status::Paused) => {
+                wrong(format!("cannot start a container in the {status} state"))
+            }
         }
     }
 
@@ -139,7 +147,13 @@ impl Container {
         match process::signal(init.as_fd(), signal.number()) {
             Ok(()) => {}
             Err(Errno::ESRCH) => return Err(not_running()),
-            Err(errno) => return Err(StepError::new(format!("send {signal} to the container"), errno as i32).into()),
+            Err(errno) => {
+                return Err(StepError::new(
+                    format!("send {signal} to the container"),
+                    errno as i32,
+                )
+                .into());
+            }
         }
         if signal == Signal::KILL {
             self.end_all()?;
@@ -178,16 +192,25 @@ impl Container {
     /// When this handle did not make the container, or somebody else took the status.
     pub fn wait(&self) -> Result<ExitStatus> {
         use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-        let not_ours = || Error::new(ErrorKind::WrongStatus, "only the process that made a container can wait for it");
+        let not_ours = || {
+            Error::new(
+                ErrorKind::WrongStatus,
+                "only the process that made a container can wait for it",
+            )
+        };
         let init = self.init.as_ref().ok_or_else(not_ours)?;
         loop {
             match waitid(Id::PIDFd(init.as_fd()), WaitPidFlag::WEXITED) {
-                Ok(WaitStatus::Exited(_, code)) => return Ok(ExitStatus::from_raw((code & 0xff) << 8)),
+                Ok(WaitStatus::Exited(_, code)) => {
+                    return Ok(ExitStatus::from_raw((code & 0xff) << 8));
+                }
                 Ok(WaitStatus::Signaled(_, signal, core)) => {
                     return Ok(ExitStatus::from_raw(signal as i32 | if core { 0x80 } else { 0 }));
                 }
                 Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => return Err(StepError::new("wait for the container", errno as i32).into()),
+                Err(errno) => {
+                    return Err(StepError::new("wait for the container", errno as i32).into());
+                }
             }
         }
     }

@@ -25,7 +25,11 @@ impl Signal {
     ///
     /// When there is no such signal.
     pub fn from_number(number: i32) -> Result<Self> {
-        if (0..=LAST).contains(&number) { Ok(Self(number)) } else { Err(unknown(&number.to_string())) }
+        if (0..=LAST).contains(&number) {
+            Ok(Self(number))
+        } else {
+            Err(unknown(&number.to_string()))
+        }
     }
 
     /// Its number.
@@ -46,7 +50,11 @@ impl FromStr for Signal {
         let upper = text.to_ascii_uppercase();
         let name = upper.strip_prefix("SIG").unwrap_or(&upper);
         realtime(name)
-            .or_else(|| nix::sys::signal::Signal::from_str(&format!("SIG{name}")).ok().map(|signal| signal as i32))
+            .or_else(|| {
+                nix::sys::signal::Signal::from_str(&format!("SIG{name}"))
+                    .ok()
+                    .map(|signal| signal as i32)
+            })
             .map(Self)
             .ok_or_else(|| unknown(text))
     }
@@ -92,7 +100,10 @@ mod tests {
     #[test]
     fn what_is_no_signal_is_said_so() {
         for text in ["", "SIG", "65", "-1", "NOTHING", "RTMIN-1", "RTMAX+1"] {
-            assert!(text.parse::<Signal>().unwrap_err().to_string().starts_with("unknown signal"), "{text}");
+            assert!(
+                text.parse::<Signal>().unwrap_err().to_string().starts_with("unknown signal"),
+                "{text}"
+            );
         }
     }
 }

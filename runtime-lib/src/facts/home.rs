@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn the_first_line_with_the_uid_counts() {
-        let text = "root:x:0:0:root:/root:/bin/sh\n1000:x:7:7::/odd:\nada:x:1000:1000::/home/ada:\n";
+        let text =
+            "root:x:0:0:root:/root:/bin/sh\n1000:x:7:7::/odd:\nada:x:1000:1000::/home/ada:\n";
         assert_eq!(in_passwd(text, 0).as_deref(), Some("/root"));
         assert_eq!(in_passwd(text, 1000).as_deref(), Some("/home/ada"));
         assert_eq!(in_passwd(text, 8), None);

@@ -20,7 +20,8 @@ impl KernelVersion {
 
     /// Asks the kernel.
     pub(crate) fn probe() -> Result<Self, StepError> {
-        let name = nix::sys::utsname::uname().map_err(|errno| StepError::new("uname", errno as i32))?;
+        let name =
+            nix::sys::utsname::uname().map_err(|errno| StepError::new("uname", errno as i32))?;
         let release = name.release().to_string_lossy().into_owned();
         Self::parse(&release)
             .ok_or_else(|| StepError::new(format!("understand the kernel version {release:?}"), 0))

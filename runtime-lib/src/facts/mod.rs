@@ -19,8 +19,6 @@ pub(crate) struct Facts {
     pub(crate) kernel: KernelVersion,
     /// Effective user id of the runtime.
     pub(crate) euid: u32,
-    /// Effective group id of the runtime.
-    pub(crate) egid: u32,
     /// Whether the runtime is in a user namespace of its own.
     pub(crate) in_user_namespace: bool,
     /// Highest capability number that the kernel knows.
@@ -37,7 +35,6 @@ impl Facts {
         Ok(Self {
             kernel: KernelVersion::probe()?,
             euid: nix::unistd::geteuid().as_raw(),
-            egid: nix::unistd::getegid().as_raw(),
             in_user_namespace: in_user_namespace(),
             last_capability: kernel::last_capability(),
             cgroup: cgroup::probe()?,
@@ -62,7 +59,6 @@ pub(crate) mod testing {
         Facts {
             kernel: KernelVersion { major: 6, minor: 18 },
             euid: 0,
-            egid: 0,
             in_user_namespace: false,
             last_capability: 40,
             cgroup: cgroup::testing::v2(),

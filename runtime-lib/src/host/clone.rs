@@ -98,16 +98,22 @@ fn inherit(to: RawFd, from: RawFd) -> Call {
 fn keep_capabilities(header: &[u32; 2], all: &[u32; 6], last: u32) -> Vec<Call> {
     let capset = [address(from_ref(header)), address(from_ref(all)), 0, 0, 0, 0];
     let mut calls = vec![Call { number: number(libc::SYS_capset), args: capset, optional: 0 }];
-    let raise = |capability: u32| [
-        word(libc::PR_CAP_AMBIENT),
-        word(libc::PR_CAP_AMBIENT_RAISE),
-        u64::from(capability),
-        0,
-        0,
-        0,
-    ];
+    let raise = |capability: u32| {
+        [
+            word(libc::PR_CAP_AMBIENT),
+            word(libc::PR_CAP_AMBIENT_RAISE),
+            u64::from(capability),
+            0,
+            0,
+            0,
+        ]
+    };
     // One that is not in the bounding set cannot be raised, and was not there to be kept.
-    calls.extend((0..=last).map(|bit| Call { number: number(libc::SYS_prctl), args: raise(bit), optional: 1 }));
+    calls.extend((0..=last).map(|bit| Call {
+        number: number(libc::SYS_prctl),
+        args: raise(bit),
+        optional: 1,
+    }));
     calls
 }
 
@@ -121,7 +127,8 @@ fn all_capabilities(last: u32) -> [u32; 6] {
 /// Clones with every signal blocked, so that no handler of the caller runs in the child.
 fn run(child: &Child<'_>, calls: &[Call]) -> Result<Cloned, StepError> {
     let mut pidfd: RawFd = -1;
-    let mut flags = child.namespaces | word(libc::CLONE_VM) | word(libc::CLONE_VFORK) | word(libc::CLONE_PIDFD);
+    let mut flags =
+        child.namespaces | word(libc::CLONE_VM) | word(libc::CLONE_VFORK) | word(libc::CLONE_PIDFD);
     let mut args = [0_u64; 11];
     if let (Some(cgroup), [.., place]) = (child.cgroup, &mut args) {
         flags |= CLONE_INTO_CGROUP;
@@ -134,7 +141,8 @@ fn run(child: &Child<'_>, calls: &[Call]) -> Result<Cloned, StepError> {
     *exit_signal = word(libc::SIGCHLD);
 
     let mut refusal = Refusal::default();
-    let mask = set_signal_mask(u64::MAX).map_err(|errno| StepError::new("block signals", errno as i32))?;
+    let mask =
+        set_signal_mask(u64::MAX).map_err(|errno| StepError::new("block signals", errno as i32))?;
     // SAFETY: `args` is a whole struct clone_args that names live memory, the child shares this memory while this thread sleeps,
     // `calls` ends with the exec, and every address in it outlives this call.
     let answer = unsafe { clone_and_perform(&args, calls, &mut refusal) };
@@ -181,21 +189,30 @@ fn answer_errno(answer: i64) -> Option<i32> {
 fn refused_clone(errno: i32) -> StepError {
     let error = StepError::new("clone the container's first process", errno);
     match errno {
-        libc::EPERM => error.hint("new namespaces need root, or a user namespace that this user may make"),
-        libc::ENOSPC => error.hint("the limit of namespaces is reached (/proc/sys/user/max_*_namespaces)"),
+        libc::EPERM => {
+            error.hint("new namespaces need root, or a user namespace that this user may make")
+        }
+        libc::ENOSPC => {
+            error.hint("the limit of namespaces is reached (/proc/sys/user/max_*_namespaces)")
+        }
         libc::EINVAL => error.hint("this kernel does not have one of the namespace types"),
-        libc::EAGAIN => error.hint("the limit of processes is reached (pids.max of a cgroup above, RLIMIT_NPROC)"),
+        libc::EAGAIN => error
+            .hint("the limit of processes is reached (pids.max of a cgroup above, RLIMIT_NPROC)"),
         _ => error,
     }
 }
 
 fn refused_call(calls: &[Call], refusal: Refusal) -> StepError {
     let index = (refusal.call - address(calls.as_ptr())) / size_of::<Call>() as u64;
-    let number = usize::try_from(index).ok().and_then(|index| calls.get(index)).map_or(0, |call| call.number);
+    let number = usize::try_from(index)
+        .ok()
+        .and_then(|index| calls.get(index))
+        .map_or(0, |call| call.number);
     let errno = answer_errno(refusal.answer).unwrap_or(0);
     if number == self::number(libc::SYS_execveat) {
-        return StepError::new("execute teu-init", errno)
-            .hint("the memory file may not be executable here (vm.memfd_noexec, a security module)");
+        return StepError::new("execute teu-init", errno).hint(
+            "the memory file may not be executable here (vm.memfd_noexec, a security module)",
+        );
     }
     StepError::new(format!("prepare the container's first process (system call {number})"), errno)
 }

@@ -22,15 +22,20 @@ pub(super) fn sealed(name: &CStr, bytes: &[u8]) -> Result<OwnedFd, StepError> {
 
 /// A sealed file with `bytes` that can be executed. Where the system forbids executable memory files (`vm.memfd_noexec`), an unnamed
 /// file in one of `directories`.
-pub(super) fn executable(name: &CStr, bytes: &[u8], directories: &[&Path]) -> Result<OwnedFd, StepError> {
+pub(super) fn executable(
+    name: &CStr,
+    bytes: &[u8],
+    directories: &[&Path],
+) -> Result<OwnedFd, StepError> {
     match make(name, bytes, MFD_EXEC) {
         Err(Errno::EACCES) => {}
         answer => return answer.map_err(|errno| failed(name, errno)),
     }
     let unnamed = directories.iter().find_map(|directory| unnamed(directory, bytes).ok());
     unnamed.ok_or_else(|| {
-        failed(name, Errno::EACCES)
-            .hint("vm.memfd_noexec forbids it, and no directory takes an unnamed executable file either")
+        failed(name, Errno::EACCES).hint(
+            "vm.memfd_noexec forbids it, and no directory takes an unnamed executable file either",
+        )
     })
 }
 
@@ -42,17 +47,26 @@ fn make(name: &CStr, bytes: &[u8], kind: u32) -> Result<OwnedFd, Errno> {
         answer => answer?,
     };
     let mut file = File::from(fd);
-    file.write_all(bytes).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
-    let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
+    file.write_all(bytes)
+        .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    let seals = SealFlag::F_SEAL_SEAL
+        | SealFlag::F_SEAL_SHRINK
+        | SealFlag::F_SEAL_GROW
+        | SealFlag::F_SEAL_WRITE;
     fcntl(file.as_fd(), FcntlArg::F_ADD_SEALS(seals))?;
     Ok(file.into())
 }
 
 /// A file without a name, and without a descriptor that could write to it.
 fn unnamed(directory: &Path, bytes: &[u8]) -> Result<OwnedFd, Errno> {
-    let fd = open(directory, OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::S_IRUSR | Mode::S_IXUSR)?;
+    let fd = open(
+        directory,
+        OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC,
+        Mode::S_IRUSR | Mode::S_IXUSR,
+    )?;
     let mut file = File::from(fd);
-    file.write_all(bytes).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    file.write_all(bytes)
+        .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
     let again = format!("/proc/self/fd/{}", file.as_raw_fd());
     open(again.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
 }

@@ -145,7 +145,8 @@ impl<'a> Execution<'a> {
     fn clone(&mut self) -> Result<(), Error> {
         let base = self.plan.clone.fd_base;
         let temporary = std::env::temp_dir();
-        let image = memory_file::executable(c"teu-init", teu_init::IMAGE, &[self.state_root, &temporary])?;
+        let image =
+            memory_file::executable(c"teu-init", teu_init::IMAGE, &[self.state_root, &temporary])?;
         let program = memory_file::sealed(c"teu-init-program", &self.plan.encode())?;
         let (ours, theirs) = Channel::pair()?;
         let slot = |slot: Slot| base.saturating_add(slot as RawFd);
@@ -153,11 +154,17 @@ impl<'a> Execution<'a> {
         self.opened.push((slot(Slot::Channel), theirs));
         self.opened.extend(self.fifo.take().map(|fifo| (slot(Slot::Fifo), fifo)));
         let lifted = lift(std::mem::take(&mut self.opened))?;
-        let descriptors: Vec<(RawFd, BorrowedFd<'_>)> =
-            standard_streams().into_iter().chain(lifted.iter().map(|(number, fd)| (*number, fd.as_fd()))).collect();
+        let descriptors: Vec<(RawFd, BorrowedFd<'_>)> = standard_streams()
+            .into_iter()
+            .chain(lifted.iter().map(|(number, fd)| (*number, fd.as_fd())))
+            .collect();
         let cloned = clone::clone(&clone::Child {
             namespaces: self.plan.clone.flags,
-            cgroup: self.cgroup.as_ref().filter(|_| self.plan.clone.into_cgroup).and_then(Cgroup::clone_fd),
+            cgroup: self
+                .cgroup
+                .as_ref()
+                .filter(|_| self.plan.clone.into_cgroup)
+                .and_then(Cgroup::clone_fd),
             descriptors: &descriptors,
             ambient: self.plan.clone.ambient.then_some(self.plan.clone.last_capability),
             image: image.as_fd(),
@@ -177,7 +184,11 @@ impl<'a> Execution<'a> {
     fn await_init(&mut self, point: Rendezvous) -> Result<(), Error> {
         match self.channel()?.receive()? {
             Some(report) if report.step == Report::NOTIFY && report.detail == point as u16 => {
-                if point == Rendezvous::Recloned { self.follow(report.errno) } else { Ok(()) }
+                if point == Rendezvous::Recloned {
+                    self.follow(report.errno)
+                } else {
+                    Ok(())
+                }
             }
             Some(report) => Err(self.reported(report)),
             None => Err(self.died()),
@@ -195,7 +206,8 @@ impl<'a> Execution<'a> {
     /// teu-init goes on in a sibling; the first process has done its duty.
     fn follow(&mut self, pid: i32) -> Result<(), Error> {
         // The number cannot have been given to another: the process is a child of this one and not waited for.
-        let pidfd = process::open(pid).map_err(|errno| StepError::new("open the container's process", errno as i32))?;
+        let pidfd = process::open(pid)
+            .map_err(|errno| StepError::new("open the container's process", errno as i32))?;
         if let Some(first) = self.process.replace(Process { pid, pidfd }) {
             reap(&first.pidfd);
         }
@@ -204,7 +216,10 @@ impl<'a> Execution<'a> {
 
     fn record(&mut self) -> Result<(), Error> {
         let identity = Identity::of(self.process()?.pid);
-        self.record.init = Some(identity.map_err(|errno| StepError::new("identify the container's process", errno as i32))?);
+        self.record.init =
+            Some(identity.map_err(|errno| {
+                StepError::new("identify the container's process", errno as i32)
+            })?);
         Ok(self.directory()?.write(&self.record)?)
     }
 
@@ -306,7 +321,10 @@ fn end(process: &Process) -> Result<(), StepError> {
             reap(&process.pidfd);
             Ok(())
         }
-        Ok(false) => Err(failed(libc::ETIMEDOUT).hint("it may wait for a device; its cgroup and state are kept")),
+        Ok(false) => {
+            Err(failed(libc::ETIMEDOUT)
+                .hint("it may wait for a device; its cgroup and state are kept"))
+        }
         Err(errno) => Err(failed(errno as i32)),
     }
 }
@@ -344,8 +362,9 @@ fn lift(opened: Vec<(RawFd, OwnedFd)>) -> Result<Vec<(RawFd, OwnedFd)>, StepErro
             if fd.as_raw_fd() >= floor {
                 return Ok((number, fd));
             }
-            let copy = fcntl(fd.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(floor))
-                .map_err(|errno| StepError::new("make room for the container's descriptors", errno as i32))?;
+            let copy = fcntl(fd.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(floor)).map_err(|errno| {
+                StepError::new("make room for the container's descriptors", errno as i32)
+            })?;
             // SAFETY: the kernel just made this descriptor, and nobody else knows it.
             #[allow(unsafe_code, reason = "nix answers with a number")]
             let copy = unsafe { OwnedFd::from_raw_fd(copy) };

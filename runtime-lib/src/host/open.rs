@@ -14,10 +14,12 @@ use std::path::Path;
 pub(super) fn descriptor(wanted: &Descriptor) -> Result<OwnedFd, StepError> {
     let Descriptor { kind, path, pointer, .. } = wanted;
     match *kind {
-        DescriptorKind::Namespace => namespace(path)
-            .map_err(|errno| StepError::new(format!("open namespace {}", path.display()), errno as i32)),
+        DescriptorKind::Namespace => namespace(path).map_err(|errno| {
+            StepError::new(format!("open namespace {}", path.display()), errno as i32)
+        }),
         DescriptorKind::Tree { recursive, directory, propagation } => {
-            tree(path, recursive, directory, propagation).map_err(|errno| explain(path, directory, errno))
+            tree(path, recursive, directory, propagation)
+                .map_err(|errno| explain(path, directory, errno))
         }
     }
     .map_err(|error| if pointer.is_empty() { error } else { error.at(pointer.clone()) })
@@ -27,7 +29,9 @@ fn explain(path: &Path, directory: bool, errno: Errno) -> StepError {
     let what = if directory { "open the directory" } else { "open the source" };
     let error = StepError::new(format!("{what} {}", path.display()), errno as i32);
     match errno {
-        Errno::ENOSYS => error.hint("this kernel or a seccomp filter around the runtime has no open_tree(2)"),
+        Errno::ENOSYS => {
+            error.hint("this kernel or a seccomp filter around the runtime has no open_tree(2)")
+        }
         Errno::ENOTDIR if directory => error.hint("it must be a directory and no symbolic link"),
         Errno::EPERM => error.hint("copying mounts needs CAP_SYS_ADMIN"),
         _ => error,
@@ -35,16 +39,21 @@ fn explain(path: &Path, directory: bool, errno: Errno) -> StepError {
 }
 
 fn namespace(path: &Path) -> Result<OwnedFd, Errno> {
-    open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY, Mode::empty())
+    open(
+        path,
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY,
+        Mode::empty(),
+    )
 }
 
 /// A detached copy of the mount at `path`, with its place in the propagation tree settled before anybody can mount into it.
 fn tree(path: &Path, recursive: bool, directory: bool, propagation: u64) -> Result<OwnedFd, Errno> {
-    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let path = CString::new(path.as_os_str().as_bytes()).ok().ok_or(Errno::EINVAL)?;
     // A root filesystem that is a link could be another one by the time its mounts are made.
     let nofollow = if directory { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
     let fd = open_tree(&path, recursive, nofollow)?;
-    if directory && SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFDIR {
+    if directory && SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFDIR
+    {
         return Err(Errno::ENOTDIR);
     }
     if propagation != 0 {

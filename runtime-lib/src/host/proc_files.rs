@@ -15,7 +15,12 @@ pub(super) fn write(pid: i32, file: &str, text: &str) -> Result<(), StepError> {
 }
 
 /// Writes the maps of the process's user namespace (user_namespaces(7)).
-pub(super) fn id_maps(pid: i32, uid_map: &str, gid_map: &str, deny_setgroups: bool) -> Result<(), StepError> {
+pub(super) fn id_maps(
+    pid: i32,
+    uid_map: &str,
+    gid_map: &str,
+    deny_setgroups: bool,
+) -> Result<(), StepError> {
     if deny_setgroups {
         write(pid, "setgroups", "deny").map_err(|error| error.at("/linux/gidMappings"))?;
     }
@@ -26,7 +31,9 @@ pub(super) fn id_maps(pid: i32, uid_map: &str, gid_map: &str, deny_setgroups: bo
 fn explain(error: StepError) -> StepError {
     match error.errno {
         libc::EPERM => error.hint("an ordinary user may map only their own id"),
-        libc::EINVAL => error.hint("ranges must not overlap, be empty or exceed 32 bits; at most 340 lines"),
+        libc::EINVAL => {
+            error.hint("ranges must not overlap, be empty or exceed 32 bits; at most 340 lines")
+        }
         _ => error,
     }
 }
@@ -37,9 +44,15 @@ pub(super) fn set_rlimit(pid: i32, limit: &Rlimit) -> Result<(), StepError> {
     let value = [limit.soft, limit.hard];
     // SAFETY: the new limit is a whole struct rlimit64 that outlives the call, and the old one is not asked for.
     let answer = unsafe {
-        libc::syscall(libc::SYS_prlimit64, pid, limit.resource, value.as_ptr(), std::ptr::null_mut::<u64>())
+        libc::syscall(
+            libc::SYS_prlimit64,
+            pid,
+            limit.resource,
+            value.as_ptr(),
+            std::ptr::null_mut::<u64>(),
+        )
     };
-    Errno::result(answer)
-        .map(drop)
-        .map_err(|errno| StepError::new(format!("set resource limit {limit}"), errno as i32).at("/process/rlimits"))
+    Errno::result(answer).map(drop).map_err(|errno| {
+        StepError::new(format!("set resource limit {limit}"), errno as i32).at("/process/rlimits")
+    })
 }

@@ -65,8 +65,13 @@ pub(super) struct Sets {
 
 /// The sets that a configuration asks for. A set that is absent is empty, as in runc; the whole object absent leaves the process
 /// as it is, which the caller decides.
-pub(super) fn sets(capabilities: &LinuxCapabilities, last: u32, warnings: &mut Vec<String>) -> Sets {
-    let mut mask = |set: &Option<Capabilities>| set.as_ref().map_or(0, |set| mask(set, last, warnings));
+pub(super) fn sets(
+    capabilities: &LinuxCapabilities,
+    last: u32,
+    warnings: &mut Vec<String>,
+) -> Sets {
+    let mut mask =
+        |set: &Option<Capabilities>| set.as_ref().map_or(0, |set| mask(set, last, warnings));
     let mut sets = Sets {
         bounding: mask(capabilities.bounding()),
         effective: mask(capabilities.effective()),
@@ -90,7 +95,8 @@ fn mask(set: &Capabilities, last: u32, warnings: &mut Vec<String>) -> u64 {
     let mut mask = 0;
     for capability in set {
         let name = format!("CAP_{capability}");
-        match NAMES.iter().position(|&known| known == name).and_then(|bit| u32::try_from(bit).ok()) {
+        match NAMES.iter().position(|&known| known == name).and_then(|bit| u32::try_from(bit).ok())
+        {
             Some(bit) if bit <= last => mask |= 1 << bit,
             _ => {
                 let warning = format!("ignoring unknown or unavailable capability {name}");
@@ -126,7 +132,8 @@ mod tests {
 
     #[test]
     fn names_become_the_kernels_bits() {
-        let config = config(r#"{"bounding":["CAP_CHOWN","CAP_SYS_ADMIN","CAP_CHECKPOINT_RESTORE"]}"#);
+        let config =
+            config(r#"{"bounding":["CAP_CHOWN","CAP_SYS_ADMIN","CAP_CHECKPOINT_RESTORE"]}"#);
         let mut warnings = Vec::new();
         let sets = sets(&config, 40, &mut warnings);
         assert_eq!(sets.bounding, 1 | 1 << 21 | 1 << 40);
@@ -137,7 +144,8 @@ mod tests {
     #[test]
     fn every_capability_of_the_types_has_a_number() {
         for name in NAMES {
-            let capability: oci_spec::runtime::Capability = serde_json::from_str(&format!("{name:?}")).unwrap();
+            let capability: oci_spec::runtime::Capability =
+                serde_json::from_str(&format!("{name:?}")).unwrap();
             assert_eq!(format!("CAP_{capability}"), *name);
         }
     }
@@ -152,7 +160,9 @@ mod tests {
 
     #[test]
     fn ambient_needs_permitted_and_inheritable() {
-        let config = config(r#"{"permitted":["CAP_CHOWN","CAP_KILL"],"inheritable":["CAP_KILL"],"ambient":["CAP_CHOWN","CAP_KILL"]}"#);
+        let config = config(
+            r#"{"permitted":["CAP_CHOWN","CAP_KILL"],"inheritable":["CAP_KILL"],"ambient":["CAP_CHOWN","CAP_KILL"]}"#,
+        );
         let mut warnings = Vec::new();
         assert_eq!(sets(&config, 40, &mut warnings).ambient, 1 << 5);
         assert!(warnings[0].starts_with("can't raise ambient capability CAP_CHOWN: "));

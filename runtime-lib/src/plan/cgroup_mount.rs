@@ -8,6 +8,7 @@ use super::mounts::CgroupMount;
 use super::namespaces::Namespaces;
 use super::step::{Attributes, DescriptorKind, InitOp, InitStep};
 use oci_spec::runtime::LinuxNamespaceType;
+use std::path::Path;
 use teu_init::program::MountAttributes;
 
 /// A cgroup mount to plan.
@@ -28,41 +29,96 @@ pub(super) fn plan(
     descriptors: &mut Descriptors,
 ) -> CgroupMount {
     if cgroup.v1_hierarchies().next().is_none() {
-        let step = filesystem(wanted, wanted.destination.to_owned(), "cgroup2", wanted.flags, String::new());
-        return CgroupMount { steps: vec![step], last: Vec::new() };
+        return CgroupMount {
+            steps: vec![unified(wanted, cgroup, namespaces, descriptors)],
+            last: Vec::new(),
+        };
     }
     let own_namespace = !namespaces.shares(LinuxNamespaceType::Cgroup);
     let bare = wanted.flags & !libc::MS_RDONLY;
-    let mut steps = vec![filesystem(wanted, wanted.destination.to_owned(), "tmpfs", bare, "mode=755".to_owned())];
+    let mut steps = vec![filesystem(
+        wanted,
+        wanted.destination.to_owned(),
+        "tmpfs",
+        bare,
+        "mode=755".to_owned(),
+    )];
     let mut links = Vec::new();
     for hierarchy in cgroup.v1_hierarchies() {
         let destination = format!("{}/{}", wanted.destination, hierarchy.name);
         steps.push(if own_namespace {
             filesystem(wanted, destination, "cgroup", wanted.flags, mount_data(hierarchy))
         } else {
-            bind(wanted, destination, hierarchy, descriptors)
+            bind(wanted, destination, &hierarchy.directory, descriptors)
         });
         links.extend(hierarchy.aliases.iter().map(|alias| (alias.clone(), hierarchy.name.clone())));
     }
     if !links.is_empty() {
         steps.push(step(wanted, InitOp::EnterDirectory { path: wanted.destination.to_owned() }));
-        steps.extend(links.into_iter().map(|(name, target)| {
-            step(wanted, InitOp::MakeLink { name, target, replace: false })
-        }));
+        steps.extend(
+            links.into_iter().map(|(name, target)| {
+                step(wanted, InitOp::MakeLink { name, target, replace: false })
+            }),
+        );
     }
     let read_only = MountAttributes { set: libc::MOUNT_ATTR_RDONLY, ..MountAttributes::default() };
-    let op = InitOp::SetMountAttributes { path: wanted.destination.to_owned(), attributes: Attributes(read_only) };
-    let last = if wanted.flags & libc::MS_RDONLY == 0 { Vec::new() } else { vec![step(wanted, op)] };
+    let op = InitOp::SetMountAttributes {
+        path: wanted.destination.to_owned(),
+        attributes: Attributes(read_only),
+    };
+    let last =
+        if wanted.flags & libc::MS_RDONLY == 0 { Vec::new() } else { vec![step(wanted, op)] };
     CgroupMount { steps, last }
+}
+
+/// The one hierarchy of cgroup v2. Root of a user namespace may mount it in a cgroup namespace that belongs to it; where the host's
+/// is shared, the host's mount is bound.
+fn unified(
+    wanted: &Wanted<'_>,
+    cgroup: &CgroupPlan,
+    namespaces: &Namespaces,
+    descriptors: &mut Descriptors,
+) -> InitStep {
+    let may_mount = namespaces.shares(LinuxNamespaceType::User)
+        || !namespaces.shares(LinuxNamespaceType::Cgroup);
+    match cgroup.hierarchies.first() {
+        Some(hierarchy) if !may_mount => {
+            bind(wanted, wanted.destination.to_owned(), &hierarchy.mount_point, descriptors)
+        }
+        _ => filesystem(
+            wanted,
+            wanted.destination.to_owned(),
+            "cgroup2",
+            wanted.flags,
+            String::new(),
+        ),
+    }
 }
 
 fn step(wanted: &Wanted<'_>, op: InitOp) -> InitStep {
     InitStep::new(op, wanted.pointer)
 }
 
-fn filesystem(wanted: &Wanted<'_>, destination: String, kind: &str, flags: u64, data: String) -> InitStep {
+fn filesystem(
+    wanted: &Wanted<'_>,
+    destination: String,
+    kind: &str,
+    flags: u64,
+    data: String,
+) -> InitStep {
     let (kind, source) = (kind.to_owned(), "cgroup".to_owned());
-    step(wanted, InitOp::MountFilesystem { destination, kind, source, flags, data, no_symlinks: false })
+    step(
+        wanted,
+        InitOp::MountFilesystem {
+            destination,
+            kind,
+            source,
+            flags,
+            data,
+            no_symlinks: false,
+            inherit_mode: false,
+        },
+    )
 }
 
 /// Which hierarchy a v1 mount is of (cgroups(7)).
@@ -71,10 +127,16 @@ fn mount_data(hierarchy: &HierarchyPlan) -> String {
     if controllers.starts_with("name=") { format!("none,{controllers}") } else { controllers }
 }
 
-/// The container's own directory of a hierarchy: without a cgroup namespace, a mount would show the whole host's.
-fn bind(wanted: &Wanted<'_>, destination: String, hierarchy: &HierarchyPlan, descriptors: &mut Descriptors) -> InitStep {
-    let source = hierarchy.directory.clone();
-    let kind = DescriptorKind::Tree { recursive: false, directory: true, propagation: libc::MS_SLAVE };
+/// A directory of a hierarchy. Without a cgroup namespace, a v1 mount would show the whole host's, so it is the container's own.
+fn bind(
+    wanted: &Wanted<'_>,
+    destination: String,
+    source: &Path,
+    descriptors: &mut Descriptors,
+) -> InitStep {
+    let source = source.to_owned();
+    let kind =
+        DescriptorKind::Tree { recursive: false, directory: true, propagation: libc::MS_SLAVE };
     let fd = descriptors.add(kind, source.clone(), wanted.pointer.to_owned());
     let mut attributes = MountAttributes {
         set: libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC,
@@ -97,7 +159,8 @@ mod tests {
         let spec = serde_json::from_str(&text).unwrap();
         let cgroup = super::super::cgroup::plan(&spec, "c1", facts_of).unwrap();
         let namespaces = Namespaces::read(&spec, &facts()).unwrap();
-        let wanted = Wanted { destination: "/sys/fs/cgroup", flags: libc::MS_RDONLY, pointer: "/mounts/0" };
+        let wanted =
+            Wanted { destination: "/sys/fs/cgroup", flags: libc::MS_RDONLY, pointer: "/mounts/0" };
         let mount = plan(&wanted, &cgroup, &namespaces, &mut Descriptors::new(0));
         mount.steps.iter().chain(&mount.last).map(|step| step.op.to_string()).collect()
     }
@@ -112,13 +175,22 @@ mod tests {
     fn version_one_is_a_tmpfs_with_a_mount_for_each_hierarchy() {
         let words = words(&hybrid(), r#"[{"type":"mount"},{"type":"cgroup"}]"#);
         assert_eq!(words[0], "mount tmpfs at /sys/fs/cgroup (mode=755)");
-        assert!(words.contains(&"mount cgroup at /sys/fs/cgroup/memory (ro,memory)".to_owned()), "{words:?}");
+        assert!(
+            words.contains(&"mount cgroup at /sys/fs/cgroup/memory (ro,memory)".to_owned()),
+            "{words:?}"
+        );
         assert_eq!(words[words.len() - 1], "change the mount at /sys/fs/cgroup (ro)");
     }
 
     #[test]
     fn without_a_cgroup_namespace_the_containers_own_directories_are_bound() {
         let words = words(&hybrid(), r#"[{"type":"mount"}]"#);
-        assert!(words.iter().any(|line| line.starts_with("bind ") && line.contains("/c1 at /sys/fs/cgroup/memory")), "{words:?}");
+        assert!(
+            words
+                .iter()
+                .any(|line| line.starts_with("bind ")
+                    && line.contains("/c1 at /sys/fs/cgroup/memory")),
+            "{words:?}"
+        );
     }
 }

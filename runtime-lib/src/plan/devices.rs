@@ -21,8 +21,14 @@ struct Node {
 }
 
 /// The nodes that every container has: `(name, major, minor)`.
-const DEFAULT: &[(&str, u32, u32)] =
-    &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+const DEFAULT: &[(&str, u32, u32)] = &[
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
 
 /// The links that every container has: `(name, target)`.
 const LINKS: &[(&str, &str)] = &[
@@ -62,27 +68,43 @@ pub(super) fn plan(
                 let op = InitOp::MakeDirectory { path: directory.to_owned(), mode: 0o755 };
                 steps.push(InitStep::new(op, &node.pointer));
             }
-            steps.push(InitStep::new(InitOp::EnterDirectory { path: directory.to_owned() }, &node.pointer));
+            steps.push(InitStep::new(
+                InitOp::EnterDirectory { path: directory.to_owned() },
+                &node.pointer,
+            ));
             directory.clone_into(&mut entered);
         }
         let device = device_number(node.major, node.minor);
-        let op = InitOp::MakeNode { name: name.to_owned(), mode: node.mode, device, uid: node.uid, gid: node.gid };
+        let op = InitOp::MakeNode {
+            name: name.to_owned(),
+            mode: node.mode,
+            device,
+            uid: node.uid,
+            gid: node.gid,
+        };
         steps.push(InitStep::new(op, &node.pointer));
     }
     if entered != "/dev" {
         steps.push(InitOp::EnterDirectory { path: "/dev".to_owned() }.into());
     }
     for &(name, target) in LINKS {
-        steps.push(InitOp::MakeLink { name: name.to_owned(), target: target.to_owned(), replace: false }.into());
+        steps.push(
+            InitOp::MakeLink { name: name.to_owned(), target: target.to_owned(), replace: false }
+                .into(),
+        );
     }
     // devpts has its own multiplexer; a node that the image brought would be the host's.
-    steps.push(InitOp::MakeLink { name: "ptmx".to_owned(), target: "pts/ptmx".to_owned(), replace: true }.into());
+    steps.push(
+        InitOp::MakeLink { name: "ptmx".to_owned(), target: "pts/ptmx".to_owned(), replace: true }
+            .into(),
+    );
     Ok(steps)
 }
 
 /// The default nodes, unless the configuration has one at the same path, then the configured ones; those in `/dev` first.
 fn nodes(spec: &Spec) -> Result<Vec<Node>, PlanError> {
-    let listed = spec.linux().as_ref().and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
+    let listed =
+        spec.linux().as_ref().and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
     let mut configured = listed
         .iter()
         .enumerate()
@@ -109,12 +131,15 @@ fn configured(device: &LinuxDevice, pointer: &str) -> Result<Node, PlanError> {
         LinuxDeviceType::B => libc::S_IFBLK,
         LinuxDeviceType::P => libc::S_IFIFO,
         LinuxDeviceType::A => {
-            return Err(PlanError::invalid(format!("{pointer}/type"), "invalid device type").value("a"));
+            return Err(
+                PlanError::invalid(format!("{pointer}/type"), "invalid device type").value("a")
+            );
         }
     };
     let number = |value: i64, field: &str| {
-        u32::try_from(value).map_err(|_| {
-            PlanError::invalid(format!("{pointer}/{field}"), "a device number is not negative").value(value)
+        u32::try_from(value).ok().ok_or_else(|| {
+            let pointer = format!("{pointer}/{field}");
+            PlanError::invalid(pointer, "a device number has 32 bits and no sign").value(value)
         })
     };
     let is_fifo = kind == libc::S_IFIFO;
@@ -132,9 +157,15 @@ fn configured(device: &LinuxDevice, pointer: &str) -> Result<Node, PlanError> {
 /// The host's node over a file in the container.
 fn bind(node: &Node, descriptors: &mut Descriptors) -> InitStep {
     let source = PathBuf::from(&node.path);
-    let kind = DescriptorKind::Tree { recursive: false, directory: false, propagation: libc::MS_SLAVE };
+    let kind =
+        DescriptorKind::Tree { recursive: false, directory: false, propagation: libc::MS_SLAVE };
     let fd = descriptors.add(kind, source.clone(), node.pointer.clone());
-    let op = InitOp::AttachTree { fd, source, destination: node.path.clone(), attributes: Attributes::default() };
+    let op = InitOp::AttachTree {
+        fd,
+        source,
+        destination: node.path.clone(),
+        attributes: Attributes::default(),
+    };
     InitStep::new(op, &node.pointer)
 }
 
@@ -152,12 +183,20 @@ mod tests {
     use super::*;
 
     fn nodes_of(devices: &str) -> Result<Vec<Node>, PlanError> {
-        nodes(&serde_json::from_str(&format!(r#"{{"ociVersion":"1.3.0","linux":{{"devices":{devices}}}}}"#)).unwrap())
+        nodes(
+            &serde_json::from_str(&format!(
+                r#"{{"ociVersion":"1.3.0","linux":{{"devices":{devices}}}}}"#
+            ))
+            .unwrap(),
+        )
     }
 
     #[test]
     fn a_configured_node_takes_the_default_ones_place() {
-        let nodes = nodes_of(r#"[{"path":"/dev/null","type":"c","major":1,"minor":3,"fileMode":432,"uid":7}]"#).unwrap();
+        let nodes = nodes_of(
+            r#"[{"path":"/dev/null","type":"c","major":1,"minor":3,"fileMode":432,"uid":7}]"#,
+        )
+        .unwrap();
         assert_eq!(nodes.len(), DEFAULT.len());
         let null = nodes.iter().find(|node| node.path == "/dev/null").unwrap();
         assert_eq!((null.mode, null.uid), (libc::S_IFCHR | 0o660, 7));
@@ -174,7 +213,13 @@ mod tests {
 
     #[test]
     fn wrong_devices_are_refused() {
-        assert_eq!(nodes_of(r#"[{"path":"/dev/x","type":"a"}]"#).unwrap_err().pointer, "/linux/devices/0/type");
-        assert_eq!(nodes_of(r#"[{"path":"/dev/x","type":"c","major":-1}]"#).unwrap_err().pointer, "/linux/devices/0/major");
+        assert_eq!(
+            nodes_of(r#"[{"path":"/dev/x","type":"a"}]"#).unwrap_err().pointer,
+            "/linux/devices/0/type"
+        );
+        assert_eq!(
+            nodes_of(r#"[{"path":"/dev/x","type":"c","major":-1}]"#).unwrap_err().pointer,
+            "/linux/devices/0/major"
+        );
     }
 }

@@ -6,14 +6,33 @@ use teu_init::program::{ADDRESS, Create, ErrnoText, Header, MAGIC, MountAttribut
 
 /// Errno values that exec(2) gives for reasons in the container (execve(2)): the ones that teu-init can say by itself.
 const EXEC_ERRNOS: &[i32] = &[
-    libc::EPERM, libc::ENOENT, libc::EIO, libc::E2BIG, libc::ENOEXEC, libc::EAGAIN, libc::ENOMEM, libc::EACCES, libc::ENOTDIR,
-    libc::EISDIR, libc::EINVAL, libc::ENFILE, libc::EMFILE, libc::ETXTBSY, libc::ENAMETOOLONG, libc::ELOOP, libc::ELIBBAD,
+    libc::EPERM,
+    libc::ENOENT,
+    libc::EIO,
+    libc::E2BIG,
+    libc::ENOEXEC,
+    libc::EAGAIN,
+    libc::ENOMEM,
+    libc::EACCES,
+    libc::ENOTDIR,
+    libc::EISDIR,
+    libc::EINVAL,
+    libc::ENFILE,
+    libc::EMFILE,
+    libc::ETXTBSY,
+    libc::ENAMETOOLONG,
+    libc::ELOOP,
+    libc::ELIBBAD,
 ];
 
 /// The program: header, steps, data.
 pub(crate) fn encode(steps: &[InitStep], fd_base: i32) -> Vec<u8> {
     let start = size_of::<Header>() + steps.len() * size_of::<Step>();
-    let mut data = Data { start: ADDRESS + start as u64, bytes: Vec::with_capacity(4096), texts: HashMap::new() };
+    let mut data = Data {
+        start: ADDRESS + start as u64,
+        bytes: Vec::with_capacity(4096),
+        texts: HashMap::new(),
+    };
     let encoded: Vec<Step> = steps.iter().map(|step| data.step(&step.op, fd_base)).collect();
     let (errno_texts, errno_count) = data.errno_texts();
     let mut program = Vec::with_capacity(start + data.bytes.len());
@@ -102,7 +121,10 @@ impl<'a> Data<'a> {
             InitOp::Notify(point) => (Op::Notify, &[*point as u64]),
             InitOp::JoinNamespace { fd, flag, .. } => (Op::JoinNamespace, &[number(*fd), *flag]),
             InitOp::Unshare { flags } => (Op::Unshare, &[*flags]),
-            InitOp::Reclone { flags } => (Op::Reclone, &[*flags, super::step::Rendezvous::Recloned as u64]),
+            InitOp::Reclone { flags } => {
+                (Op::Reclone, &[*flags, super::step::Rendezvous::Recloned as u64])
+            }
+            InitOp::Personality(domain) => (Op::Personality, &[*domain]),
             InitOp::SetUid(uid) => (Op::SetUid, &[u64::from(*uid)]),
             InitOp::SetGid(gid) => (Op::SetGid, &[u64::from(*gid)]),
             InitOp::SetGroups(gids) => {
@@ -115,24 +137,47 @@ impl<'a> Data<'a> {
             InitOp::WriteFile { path, text } => {
                 (Op::WriteFile, &[self.text(path), self.text(text), text.len() as u64])
             }
-            InitOp::SetPropagation { path, flags } => (Op::SetPropagation, &[self.text(path), *flags]),
+            InitOp::SetPropagation { path, flags } => {
+                (Op::SetPropagation, &[self.text(path), *flags])
+            }
             InitOp::AttachRoot => (Op::AttachRoot, &[]),
-            InitOp::MountFilesystem { destination, kind, source, flags, data, no_symlinks } => {
+            InitOp::MountFilesystem {
+                destination,
+                kind,
+                source,
+                flags,
+                data,
+                no_symlinks,
+                inherit_mode,
+            } => {
                 let data = if data.is_empty() { 0 } else { self.text(data) };
-                let create = if *no_symlinks { Create::NO_SYMLINKS } else { 0 };
+                let create = if *no_symlinks { Create::NO_SYMLINKS } else { 0 }
+                    | if *inherit_mode { Create::INHERIT_MODE } else { 0 };
                 (
                     Op::MountFilesystem,
-                    &[self.text(destination), self.text(kind), self.text(source), *flags, data, create],
+                    &[
+                        self.text(destination),
+                        self.text(kind),
+                        self.text(source),
+                        *flags,
+                        data,
+                        create,
+                    ],
                 )
             }
-            InitOp::AttachTree { fd, destination, attributes, .. } => {
-                (Op::AttachTree, &[number(*fd), self.text(destination), self.attributes(&attributes.0)])
-            }
+            InitOp::AttachTree { fd, destination, attributes, .. } => (
+                Op::AttachTree,
+                &[number(*fd), self.text(destination), self.attributes(&attributes.0)],
+            ),
             InitOp::SetMountAttributes { path, attributes } => {
                 (Op::SetMountAttributes, &[self.text(path), self.attributes(&attributes.0)])
             }
-            InitOp::SetMountPropagation { path, flags } => (Op::SetMountPropagation, &[self.text(path), *flags]),
-            InitOp::MakeDirectory { path, mode } => (Op::MakeDirectory, &[self.text(path), u64::from(*mode)]),
+            InitOp::SetMountPropagation { path, flags } => {
+                (Op::SetMountPropagation, &[self.text(path), *flags])
+            }
+            InitOp::MakeDirectory { path, mode } => {
+                (Op::MakeDirectory, &[self.text(path), u64::from(*mode)])
+            }
             InitOp::EnterDirectory { path } => (Op::EnterDirectory, &[self.text(path)]),
             InitOp::MakeNode { name, mode, device, uid, gid } => (
                 Op::MakeNode,
@@ -145,9 +190,15 @@ impl<'a> Data<'a> {
             InitOp::ReadonlyPath(path) => (Op::ReadonlyPath, &[self.text(path)]),
             InitOp::PivotRoot => (Op::PivotRoot, &[]),
             InitOp::SetHostname(name) => (Op::SetHostname, &[self.text(name), name.len() as u64]),
-            InitOp::SetDomainname(name) => (Op::SetDomainname, &[self.text(name), name.len() as u64]),
-            InitOp::SetRlimit(limit) => (Op::SetRlimit, &[u64::from(limit.resource), limit.soft, limit.hard]),
-            InitOp::BoundingCapabilities { mask, last } => (Op::BoundingCapabilities, &[*mask, u64::from(*last)]),
+            InitOp::SetDomainname(name) => {
+                (Op::SetDomainname, &[self.text(name), name.len() as u64])
+            }
+            InitOp::SetRlimit(limit) => {
+                (Op::SetRlimit, &[u64::from(limit.resource), limit.soft, limit.hard])
+            }
+            InitOp::BoundingCapabilities { mask, last } => {
+                (Op::BoundingCapabilities, &[*mask, u64::from(*last)])
+            }
             InitOp::SetCapabilities { effective, permitted, inheritable } => {
                 (Op::SetCapabilities, &[*effective, *permitted, *inheritable])
             }
@@ -161,7 +212,9 @@ impl<'a> Data<'a> {
                 (Op::FindExecutable, &[self.table(candidates), candidates.len() as u64])
             }
             InitOp::AdoptStdio { uid } => (Op::AdoptStdio, &[u64::from(*uid)]),
-            InitOp::AwaitStart => (Op::AwaitStart, &[number(fd_base + teu_init::program::Slot::Fifo as i32)]),
+            InitOp::AwaitStart => {
+                (Op::AwaitStart, &[number(fd_base + teu_init::program::Slot::Fifo as i32)])
+            }
             InitOp::CloseOnExecFrom(fd) => (Op::CloseOnExecFrom, &[number(*fd)]),
             InitOp::Execute { args, env } => {
                 let complaint = format!("exec {}: ", args.first().map_or("", String::as_str));
@@ -216,7 +269,10 @@ mod tests {
         let step = |path: &str| InitStep::from(InitOp::MaskPath(path.to_owned()));
         let program = encode(&[step("/a"), step("/a"), step("/b")], 3);
         let at = |index: u64| {
-            word(&program, ADDRESS + size_of::<Header>() as u64 + index * size_of::<Step>() as u64 + 8)
+            word(
+                &program,
+                ADDRESS + size_of::<Header>() as u64 + index * size_of::<Step>() as u64 + 8,
+            )
         };
         assert_eq!(at(0), at(1));
         assert_ne!(at(0), at(2));

@@ -12,7 +12,9 @@ pub(super) fn environment(env: &[String], home: Option<&str>) -> Result<Vec<Stri
     let mut kept: Vec<String> = env
         .iter()
         .enumerate()
-        .filter(|(index, entry)| entry.split_once('=').and_then(|(name, _)| last.get(name)) == Some(index))
+        .filter(|(index, entry)| {
+            entry.split_once('=').and_then(|(name, _)| last.get(name)) == Some(index)
+        })
         .map(|(_, entry)| entry.clone())
         .collect();
     if value(&kept, "HOME").is_none_or(str::is_empty) {
@@ -29,11 +31,14 @@ pub(super) fn needs_home(env: &[String]) -> bool {
 
 /// The name of an entry.
 fn name(entry: &str, index: usize) -> Result<&str, PlanError> {
-    let refuse = |rule: &str| Err(PlanError::invalid(format!("/process/env/{index}"), rule).value(entry));
+    let refuse =
+        |rule: &str| Err(PlanError::invalid(format!("/process/env/{index}"), rule).value(entry));
     match entry.split_once('=') {
         None => refuse("invalid environment variable: missing '='"),
         Some(("", _)) => refuse("invalid environment variable: name cannot be empty"),
-        Some(_) if entry.contains('\0') => refuse("invalid environment variable: contains nul byte (\\x00)"),
+        Some(_) if entry.contains('\0') => {
+            refuse("invalid environment variable: contains nul byte (\\x00)")
+        }
         Some((name, _)) => Ok(name),
     }
 }
@@ -78,7 +83,10 @@ mod tests {
 
     #[test]
     fn entries_without_a_name_are_refused() {
-        assert_eq!(environment(&strings(&["A=1", "B"]), None).unwrap_err().pointer, "/process/env/1");
+        assert_eq!(
+            environment(&strings(&["A=1", "B"]), None).unwrap_err().pointer,
+            "/process/env/1"
+        );
         assert!(environment(&strings(&["=x"]), None).is_err());
     }
 

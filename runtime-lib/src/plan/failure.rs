@@ -7,10 +7,16 @@ use teu_init::program::Detail;
 /// The error for a step that teu-init reported.
 pub(crate) fn failure(step: &InitStep, detail: Detail, errno: i32) -> Error {
     match &step.op {
-        InitOp::FindExecutable { name, .. } => return Error::execute(ErrorKind::CannotExecute, errno, not_found(name, errno)),
+        InitOp::FindExecutable { name, .. } => {
+            return Error::execute(ErrorKind::CannotExecute, errno, not_found(name, errno));
+        }
         InitOp::Execute { args, .. } => {
             let program = args.first().map_or("", String::as_str);
-            return Error::execute(ErrorKind::ExecFailed, errno, format!("exec {program}: {}", errno_text(errno)));
+            return Error::execute(
+                ErrorKind::ExecFailed,
+                errno,
+                format!("exec {program}: {}", errno_text(errno)),
+            );
         }
         _ => {}
     }
@@ -60,7 +66,10 @@ fn words(op: &InitOp, detail: Detail) -> String {
             format!("error mounting {source:?} to rootfs at {destination:?}: {op}")
         }
         InitOp::AttachTree { destination, source, .. } => {
-            format!("error mounting {:?} to rootfs at {destination:?}: {op}", source.display().to_string())
+            format!(
+                "error mounting {:?} to rootfs at {destination:?}: {op}",
+                source.display().to_string()
+            )
         }
         _ => op.to_string(),
     };
@@ -74,30 +83,44 @@ fn words(op: &InitOp, detail: Detail) -> String {
 /// Advice for refusals whose errno says little.
 fn hint(op: &InitOp, detail: Detail, errno: i32) -> Option<&'static str> {
     match (op, detail, errno) {
-        (InitOp::MountFilesystem { kind, .. }, Detail::Attach, libc::ENODEV) if kind != "mqueue" => {
+        (InitOp::MountFilesystem { kind, .. }, Detail::Attach, libc::ENODEV)
+            if kind != "mqueue" =>
+        {
             Some("this kernel does not know the filesystem; is its module loaded?")
         }
-        (InitOp::MountFilesystem { kind, .. }, Detail::Attach, libc::EPERM | libc::EBUSY) if kind == "sysfs" => {
-            Some("sysfs belongs to a network namespace: give the container one, or bind /sys instead")
+        (InitOp::MountFilesystem { kind, .. }, Detail::Attach, libc::EPERM | libc::EBUSY)
+            if kind == "sysfs" =>
+        {
+            Some(
+                "sysfs belongs to a network namespace: give the container one, or bind /sys instead",
+            )
         }
         (InitOp::MountFilesystem { .. }, Detail::Attach, libc::EINVAL) => {
             Some("the filesystem does not accept one of the options")
         }
-        (InitOp::MountFilesystem { .. } | InitOp::AttachTree { .. }, Detail::Attach, libc::ENOSPC) => {
-            Some("the mount namespace is full (fs.mount-max)")
-        }
+        (
+            InitOp::MountFilesystem { .. } | InitOp::AttachTree { .. },
+            Detail::Attach,
+            libc::ENOSPC,
+        ) => Some("the mount namespace is full (fs.mount-max)"),
         (InitOp::AttachTree { .. }, Detail::Resolve, libc::ENOTDIR) => {
             Some("a directory can only be bound over a directory")
         }
-        (InitOp::AttachTree { .. }, Detail::Attach, libc::ENOTDIR) => Some("a file can only be bound over a file"),
-        (InitOp::SetRlimit(_), _, libc::EPERM) => Some("only root of the host may raise a hard limit"),
+        (InitOp::AttachTree { .. }, Detail::Attach, libc::ENOTDIR) => {
+            Some("a file can only be bound over a file")
+        }
+        (InitOp::SetRlimit(_), _, libc::EPERM) => {
+            Some("only root of the host may raise a hard limit")
+        }
         (InitOp::SetGroups(_) | InitOp::SetGid(_) | InitOp::SetUid(_), _, libc::EINVAL) => {
             Some("the id is not mapped in the container's user namespace")
         }
         (InitOp::SetCapabilities { .. }, _, libc::EPERM) => {
             Some("the runtime does not have one of these capabilities itself")
         }
-        (InitOp::JoinNamespace { .. }, _, libc::EINVAL) => Some("the path is a namespace of another type"),
+        (InitOp::JoinNamespace { .. }, _, libc::EINVAL) => {
+            Some("the path is a namespace of another type")
+        }
         _ => None,
     }
 }
@@ -107,7 +130,10 @@ mod tests {
     use super::*;
 
     fn find(name: &str) -> InitStep {
-        InitStep::new(InitOp::FindExecutable { name: name.to_owned(), candidates: Vec::new() }, "/process/args/0")
+        InitStep::new(
+            InitOp::FindExecutable { name: name.to_owned(), candidates: Vec::new() },
+            "/process/args/0",
+        )
     }
 
     #[test]
@@ -128,6 +154,7 @@ mod tests {
             flags: 0,
             data: String::new(),
             no_symlinks: true,
+            inherit_mode: false,
         };
         let error = failure(&InitStep::new(op, "/mounts/0"), Detail::Verify, 0);
         assert_eq!(

@@ -19,7 +19,12 @@ pub(super) fn path_steps(spec: &Spec) -> Result<Vec<InitStep>, PlanError> {
     Ok(steps)
 }
 
-fn add(steps: &mut Vec<InitStep>, paths: &[String], field: &str, op: fn(String) -> InitOp) -> Result<(), PlanError> {
+fn add(
+    steps: &mut Vec<InitStep>,
+    paths: &[String],
+    field: &str,
+    op: fn(String) -> InitOp,
+) -> Result<(), PlanError> {
     for (index, path) in paths.iter().enumerate() {
         let pointer = format!("{field}/{index}");
         if !path.starts_with('/') {
@@ -35,20 +40,29 @@ fn add(steps: &mut Vec<InitStep>, paths: &[String], field: &str, op: fn(String) 
 
 /// `root.readonly`.
 pub(super) fn root_step(spec: &Spec) -> Option<InitStep> {
-    let read_only = spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false);
+    let read_only =
+        spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false);
     let attributes = MountAttributes { set: libc::MOUNT_ATTR_RDONLY, ..MountAttributes::default() };
-    let op = InitOp::SetMountAttributes { path: "/".to_owned(), attributes: Attributes(attributes) };
+    let op =
+        InitOp::SetMountAttributes { path: "/".to_owned(), attributes: Attributes(attributes) };
     read_only.then(|| InitStep::new(op, "/root/readonly"))
 }
 
 /// `linux.rootfsPropagation` as `MS_*`, `None` when it says nothing.
 pub(super) fn root_propagation(spec: &Spec) -> Result<Option<u64>, PlanError> {
-    let wanted = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref()).unwrap_or_default();
+    let wanted = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.rootfs_propagation().as_deref())
+        .unwrap_or_default();
     if wanted.is_empty() {
         return Ok(None);
     }
     mount_options::propagation(wanted).map(Some).ok_or_else(|| {
-        PlanError::invalid("/linux/rootfsPropagation", format!("rootfsPropagation={wanted} is not supported"))
+        PlanError::invalid(
+            "/linux/rootfsPropagation",
+            format!("rootfsPropagation={wanted} is not supported"),
+        )
     })
 }
 
@@ -62,14 +76,19 @@ mod tests {
 
     #[test]
     fn read_only_comes_before_masked_and_duplicates_once() {
-        let spec = spec(r#"{"maskedPaths":["/proc/kcore","/proc/kcore"],"readonlyPaths":["/proc/sys"]}"#);
-        let words: Vec<_> = path_steps(&spec).unwrap().iter().map(|step| step.op.to_string()).collect();
+        let spec =
+            spec(r#"{"maskedPaths":["/proc/kcore","/proc/kcore"],"readonlyPaths":["/proc/sys"]}"#);
+        let words: Vec<_> =
+            path_steps(&spec).unwrap().iter().map(|step| step.op.to_string()).collect();
         assert_eq!(words, ["make /proc/sys read-only", "mask /proc/kcore"]);
     }
 
     #[test]
     fn relative_paths_and_unknown_propagation_are_refused() {
-        assert_eq!(path_steps(&spec(r#"{"maskedPaths":["proc"]}"#)).unwrap_err().pointer, "/linux/maskedPaths/0");
+        assert_eq!(
+            path_steps(&spec(r#"{"maskedPaths":["proc"]}"#)).unwrap_err().pointer,
+            "/linux/maskedPaths/0"
+        );
         assert!(root_propagation(&spec(r#"{"rootfsPropagation":"sideways"}"#)).is_err());
         assert_eq!(root_propagation(&spec("{}")).unwrap(), None);
     }

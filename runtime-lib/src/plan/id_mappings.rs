@@ -16,23 +16,39 @@ pub(super) struct IdMaps {
 }
 
 /// The maps of a configuration, `None` when it makes no user namespace.
-pub(super) fn plan(spec: &Spec, namespaces: &Namespaces, facts: &Facts) -> Result<Option<IdMaps>, PlanError> {
+pub(super) fn plan(
+    spec: &Spec,
+    namespaces: &Namespaces,
+    facts: &Facts,
+) -> Result<Option<IdMaps>, PlanError> {
     let linux = spec.linux().as_ref();
-    let list = |maps: Option<&Option<Vec<LinuxIdMapping>>>| maps.and_then(Option::as_deref).unwrap_or_default().to_vec();
+    let list = |maps: Option<&Option<Vec<LinuxIdMapping>>>| {
+        maps.and_then(Option::as_deref).unwrap_or_default().to_vec()
+    };
     let uids = list(linux.map(oci_spec::runtime::Linux::uid_mappings));
     let gids = list(linux.map(oci_spec::runtime::Linux::gid_mappings));
     if !namespaces.is_new(LinuxNamespaceType::User) {
         if namespaces.shares(LinuxNamespaceType::User) && !(uids.is_empty() && gids.is_empty()) {
-            return Err(PlanError::invalid("/linux/uidMappings", "user namespace mappings specified, but no user namespace"));
+            return Err(PlanError::invalid(
+                "/linux/uidMappings",
+                "user namespace mappings specified, but no user namespace",
+            ));
         }
         return Ok(None);
     }
     for (pointer, maps) in [("/linux/uidMappings", &uids), ("/linux/gidMappings", &gids)] {
         if !maps.iter().any(|map| map.container_id() == 0 && map.size() > 0) {
-            return Err(PlanError::invalid(pointer, "a new user namespace needs a mapping of container id 0"));
+            return Err(PlanError::invalid(
+                pointer,
+                "a new user namespace needs a mapping of container id 0",
+            ));
         }
     }
-    Ok(Some(IdMaps { uid_map: lines(&uids), gid_map: lines(&gids), deny_setgroups: facts.euid != 0 }))
+    Ok(Some(IdMaps {
+        uid_map: lines(&uids),
+        gid_map: lines(&gids),
+        deny_setgroups: facts.euid != 0,
+    }))
 }
 
 /// `container host size`, a line each.
@@ -50,7 +66,8 @@ mod tests {
     use crate::facts::testing::facts;
 
     fn plan_of(linux: &str) -> Result<Option<IdMaps>, PlanError> {
-        let spec: Spec = serde_json::from_str(&format!(r#"{{"ociVersion":"1.3.0","linux":{linux}}}"#)).unwrap();
+        let spec: Spec =
+            serde_json::from_str(&format!(r#"{{"ociVersion":"1.3.0","linux":{linux}}}"#)).unwrap();
         plan(&spec, &Namespaces::read(&spec, &facts())?, &facts())
     }
 

@@ -23,6 +23,8 @@ mod process;
 mod refusals;
 mod rlimits;
 pub(crate) mod step;
+mod sysctl;
+mod terminal;
 
 pub use capabilities::capability_names;
 pub(crate) use failure::failure;
@@ -34,6 +36,7 @@ use crate::error::PlanError;
 use crate::facts::{Facts, KernelVersion};
 use cgroup::CgroupPlan;
 use descriptors::Descriptors;
+use namespaces::Namespaces;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -48,6 +51,8 @@ pub(crate) struct Request<'a> {
     pub(crate) id: &'a str,
     /// The bundle, absolute.
     pub(crate) bundle: &'a Path,
+    /// Whether the caller gave a socket for the terminal.
+    pub(crate) has_console_socket: bool,
     /// Where the process id is written to.
     pub(crate) pid_file: Option<PathBuf>,
     /// How many descriptors from 3 on the container inherits.
@@ -120,32 +125,35 @@ impl Plan {
 /// Plans a container.
 pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Plan, PlanError> {
     if facts.kernel < KernelVersion::OLDEST {
-        let rule = format!("teu needs Linux {} or later; this is {}", KernelVersion::OLDEST, facts.kernel);
+        let rule =
+            format!("teu needs Linux {} or later; this is {}", KernelVersion::OLDEST, facts.kernel);
         return Err(PlanError::unsupported("", rule));
     }
     refusals::check(spec)?;
+    terminal::check(spec, request)?;
     let mut warnings = Vec::new();
-    let namespaces = namespaces::Namespaces::read(spec, facts)?;
+    let namespaces = Namespaces::read(spec, facts)?;
     let id_maps = id_mappings::plan(spec, &namespaces, facts)?;
     let process = process::plan(spec, facts, &mut warnings)?;
     let cgroup = cgroup::plan(spec, request.id, &facts.cgroup)?;
     warnings.extend(cgroup.warnings.iter().cloned());
 
-    let mut descriptors = Descriptors::new(request.preserve_fds);
     let rootfs = rootfs(spec, request.bundle)?;
+    let mut descriptors = Descriptors::new(request.preserve_fds);
     let root_propagation = hardening::root_propagation(spec)?;
-    let mounts = {
-        let context = mounts::Context {
-            bundle: request.bundle,
-            propagation: bind_propagation(root_propagation, &namespaces),
-            cgroup: &cgroup,
-            namespaces: &namespaces,
-        };
-        mounts::plan(spec.mounts().as_deref().unwrap_or_default(), &context, &mut descriptors)?
+    let context = mounts::Context {
+        bundle: request.bundle,
+        propagation: bind_propagation(root_propagation, &namespaces),
+        cgroup: &cgroup,
+        namespaces: &namespaces,
     };
+    let mounts =
+        mounts::plan(spec.mounts().as_deref().unwrap_or_default(), &context, &mut descriptors)?;
     let in_user_namespace = facts.in_user_namespace || !namespaces.shares(LinuxNamespaceType::User);
-    let devices =
-        if mounts.foreign_dev { Vec::new() } else { devices::plan(spec, in_user_namespace, &mut descriptors)? };
+    let devices = match mounts.foreign_dev {
+        true => Vec::new(),
+        false => devices::plan(spec, in_user_namespace, &mut descriptors)?,
+    };
 
     // A process that is cloned once more must not start in the cgroup: its limits are meant for one process.
     let into_cgroup = !namespaces.staged() && cgroup.has_clone_target();
@@ -164,29 +172,43 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
     };
     let init = parts.init_steps(&mut descriptors)?;
     let host = parts.host_steps();
-    let fd_base = descriptors.base();
-    let shared_pid_namespace = !namespaces.is_new(LinuxNamespaceType::Pid);
-    let clone = ClonePlan {
-        flags: if namespaces.staged() { 0 } else { namespaces.clone_flags() },
-        ambient: !namespaces.staged() && namespaces.is_new(LinuxNamespaceType::User),
-        into_cgroup,
-        fd_base,
-        last_capability: facts.last_capability,
-    };
+    let clone = clone_plan(&namespaces, into_cgroup, descriptors.base(), facts);
     Ok(Plan {
         id: request.id.to_owned(),
         oci_version: spec.version().clone(),
         bundle: request.bundle.to_owned(),
-        annotations: spec.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
-        descriptors: with_root(descriptors, &rootfs, fd_base),
+        annotations: annotations(spec),
+        descriptors: with_root(descriptors, &rootfs),
         rootfs,
         warnings,
-        shared_pid_namespace,
+        shared_pid_namespace: !namespaces.is_new(LinuxNamespaceType::Pid),
         clone,
         cgroup,
         host,
         init,
     })
+}
+
+/// How the first process is cloned.
+fn clone_plan(
+    namespaces: &Namespaces,
+    into_cgroup: bool,
+    fd_base: i32,
+    facts: &Facts,
+) -> ClonePlan {
+    let staged = namespaces.staged();
+    ClonePlan {
+        flags: if staged { 0 } else { namespaces.clone_flags() },
+        ambient: !staged && namespaces.is_new(LinuxNamespaceType::User),
+        into_cgroup,
+        fd_base,
+        last_capability: facts.last_capability,
+    }
+}
+
+fn annotations(spec: &Spec) -> BTreeMap<String, String> {
+    let listed = spec.annotations().iter().flatten();
+    listed.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// How the process gets into the cgroups that it was not cloned into.
@@ -199,19 +221,24 @@ fn join_cgroup(cgroup: &CgroupPlan, cloned_into: bool) -> Option<HostOp> {
 fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf, PlanError> {
     match spec.root() {
         None => Err(PlanError::invalid("/root", "root must be specified")),
-        Some(root) if root.path().as_os_str().is_empty() => {
-            Err(PlanError::invalid("/root/path", "the path of the root filesystem must not be empty"))
-        }
+        Some(root) if root.path().as_os_str().is_empty() => Err(PlanError::invalid(
+            "/root/path",
+            "the path of the root filesystem must not be empty",
+        )),
         Some(root) => Ok(bundle.join(root.path())),
     }
 }
 
 /// The root filesystem's tree and what the steps asked for.
-fn with_root(descriptors: Descriptors, rootfs: &Path, fd_base: i32) -> Vec<Descriptor> {
+fn with_root(descriptors: Descriptors, rootfs: &Path) -> Vec<Descriptor> {
     let root = Descriptor {
-        number: fd_base.saturating_add(Slot::Root as i32),
+        number: descriptors.base().saturating_add(Slot::Root as i32),
         // Never a peer of the host's mounts: what the container mounts in its root must not appear there.
-        kind: DescriptorKind::Tree { recursive: true, directory: true, propagation: libc::MS_SLAVE },
+        kind: DescriptorKind::Tree {
+            recursive: true,
+            directory: true,
+            propagation: libc::MS_SLAVE,
+        },
         path: rootfs.to_owned(),
         pointer: "/root/path".to_owned(),
     };
@@ -220,12 +247,16 @@ fn with_root(descriptors: Descriptors, rootfs: &Path, fd_base: i32) -> Vec<Descr
 
 /// How bind mounts relate to the host's mounts before their own options say otherwise: as slaves, or as `rootfsPropagation` says. A
 /// user namespace never gets a peer of the host's mounts.
-fn bind_propagation(root_propagation: Option<u64>, namespaces: &namespaces::Namespaces) -> u64 {
+fn bind_propagation(root_propagation: Option<u64>, namespaces: &Namespaces) -> u64 {
     let shared = root_propagation.is_some_and(|flags| flags & libc::MS_SHARED != 0);
-    let private = root_propagation.is_some_and(|flags| flags & (libc::MS_PRIVATE | libc::MS_UNBINDABLE) != 0);
+    let private =
+        root_propagation.is_some_and(|flags| flags & (libc::MS_PRIVATE | libc::MS_UNBINDABLE) != 0);
     match (shared && namespaces.shares(LinuxNamespaceType::User), private) {
         (true, _) => 0,
         (false, true) => libc::MS_PRIVATE,
         (false, false) => libc::MS_SLAVE,
     }
 }
+
+#[cfg(test)]
+mod tests;

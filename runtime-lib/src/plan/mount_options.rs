@@ -95,7 +95,8 @@ const MS_NOSYMFOLLOW: u64 = 256;
 
 /// Options that ask for something else than the kernel's mount flags, and are not done yet: refused, never handed to the
 /// kernel as filesystem data.
-const REFUSED: &[&str] = &["tmpcopyup", "idmap", "ridmap", "copy-symlink", "src-nofollow", "dest-nofollow", "remount"];
+const REFUSED: &[&str] =
+    &["tmpcopyup", "idmap", "ridmap", "copy-symlink", "src-nofollow", "dest-nofollow", "remount"];
 
 /// Every option name that is understood.
 #[must_use]
@@ -128,13 +129,19 @@ pub(super) fn parse(options: &[String], pointer: &str) -> Result<Options, PlanEr
         let name = option.split_once('=').map_or(option.as_str(), |(name, _)| name);
         if REFUSED.contains(&name) {
             let pointer = format!("{pointer}/options/{index}");
-            return Err(PlanError::unsupported(pointer, "this mount option is not supported").value(option));
+            return Err(
+                PlanError::unsupported(pointer, "this mount option is not supported").value(option)
+            );
         }
         match OPTIONS.binary_search_by_key(&option.as_str(), |(name, _)| name) {
-            Ok(found) => parsed.apply(OPTIONS.get(found).map_or(Effect::Default, |(_, effect)| *effect)),
+            Ok(found) => {
+                parsed.apply(OPTIONS.get(found).map_or(Effect::Default, |(_, effect)| *effect))
+            }
             Err(_) if option.contains('\0') => {
                 let pointer = format!("{pointer}/options/{index}");
-                return Err(PlanError::invalid(pointer, "mount field contains null byte").value(option));
+                return Err(
+                    PlanError::invalid(pointer, "mount field contains null byte").value(option)
+                );
             }
             Err(_) => data.push(option.as_str()),
         }
@@ -160,13 +167,15 @@ impl Options {
             Effect::Propagation(flags) => self.propagation.push(flags),
             Effect::RecursiveSet(attributes) => {
                 self.recursive.set = (self.recursive.set & !field(attributes)) | attributes;
-                self.recursive.clear = (self.recursive.clear & !attributes) | (field(attributes) & ATIME);
+                self.recursive.clear =
+                    (self.recursive.clear & !attributes) | (field(attributes) & ATIME);
                 self.recursive.recursive = AT_RECURSIVE;
             }
             Effect::RecursiveClear(attributes) => {
                 self.recursive.set &= !attributes;
                 // The kernel takes the time attributes as one field, which is cleared as a whole.
-                self.recursive.clear |= if attributes & ATIME == attributes { ATIME } else { attributes };
+                self.recursive.clear |=
+                    if attributes & ATIME == attributes { ATIME } else { attributes };
                 self.recursive.recursive = AT_RECURSIVE;
             }
         }
@@ -241,7 +250,10 @@ pub(super) fn flag_names(flags: u64) -> Vec<String> {
 }
 
 /// Attribute changes in words, beginning with a space when there are any.
-pub(super) fn describe_attributes(change: MountAttributes, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(super) fn describe_attributes(
+    change: MountAttributes,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
     const NAMES: &[(u64, &str)] = &[
         (libc::MOUNT_ATTR_RDONLY, "ro"),
         (libc::MOUNT_ATTR_NOSUID, "nosuid"),
@@ -253,9 +265,13 @@ pub(super) fn describe_attributes(change: MountAttributes, f: &mut fmt::Formatte
         (libc::MOUNT_ATTR_STRICTATIME, "strictatime"),
     ];
     let mut words: Vec<String> = Vec::new();
-    words.extend(NAMES.iter().filter(|(bit, _)| change.set & bit != 0).map(|(_, name)| (*name).to_owned()));
+    words.extend(
+        NAMES.iter().filter(|(bit, _)| change.set & bit != 0).map(|(_, name)| (*name).to_owned()),
+    );
     let cleared = change.clear & !change.set & !ATIME;
-    words.extend(NAMES.iter().filter(|(bit, _)| cleared & bit != 0).map(|(_, name)| format!("not {name}")));
+    words.extend(
+        NAMES.iter().filter(|(bit, _)| cleared & bit != 0).map(|(_, name)| format!("not {name}")),
+    );
     if change.clear & ATIME != 0 && change.set & ATIME == 0 {
         words.push("relatime".to_owned());
     }

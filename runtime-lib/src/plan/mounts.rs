@@ -46,18 +46,26 @@ pub(super) struct Mounts {
 }
 
 /// Plans all mounts.
-pub(super) fn plan(mounts: &[Mount], context: &Context<'_>, descriptors: &mut Descriptors) -> Result<Mounts, PlanError> {
+pub(super) fn plan(
+    mounts: &[Mount],
+    context: &Context<'_>,
+    descriptors: &mut Descriptors,
+) -> Result<Mounts, PlanError> {
     let mut planned = Mounts::default();
     for (index, mount) in mounts.iter().enumerate() {
         let pointer = format!("/mounts/{index}");
         let destination = container_path(mount.destination(), &format!("{pointer}/destination"))?;
         if destination == "/" {
-            return Err(PlanError::invalid(format!("{pointer}/destination"), "a mount cannot replace the root filesystem"));
+            return Err(PlanError::invalid(
+                format!("{pointer}/destination"),
+                "a mount cannot replace the root filesystem",
+            ));
         }
         if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
             return Err(PlanError::unsupported(pointer, "id-mapped mounts are not supported"));
         }
-        let mut options = mount_options::parse(mount.options().as_deref().unwrap_or_default(), &pointer)?;
+        let mut options =
+            mount_options::parse(mount.options().as_deref().unwrap_or_default(), &pointer)?;
         if options.bind.is_none() && mount.typ().as_deref() == Some("bind") {
             options.bind = Some(false);
         }
@@ -77,14 +85,24 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    fn plan(&self, context: &Context<'_>, descriptors: &mut Descriptors, planned: &mut Mounts) -> Result<(), PlanError> {
+    fn plan(
+        &self,
+        context: &Context<'_>,
+        descriptors: &mut Descriptors,
+        planned: &mut Mounts,
+    ) -> Result<(), PlanError> {
         if let Some(recursive) = self.options.bind {
             planned.foreign_dev |= self.destination == "/dev";
             planned.steps.push(self.bind(recursive, context, descriptors)?);
         } else if self.kind()? == "cgroup" {
             planned.first_cgroup.get_or_insert(planned.steps.len());
-            let wanted = Wanted { destination: &self.destination, flags: self.options.set, pointer: &self.pointer };
-            let cgroup = cgroup_mount::plan(&wanted, context.cgroup, context.namespaces, descriptors);
+            let wanted = Wanted {
+                destination: &self.destination,
+                flags: self.options.set,
+                pointer: &self.pointer,
+            };
+            let cgroup =
+                cgroup_mount::plan(&wanted, context.cgroup, context.namespaces, descriptors);
             planned.steps.extend(cgroup.steps);
             planned.last.extend(cgroup.last);
         } else {
@@ -97,12 +115,20 @@ impl Entry<'_> {
     fn kind(&self) -> Result<&str, PlanError> {
         match self.mount.typ().as_deref() {
             Some(kind) if !kind.is_empty() => Ok(kind),
-            _ => Err(PlanError::invalid(format!("{}/type", self.pointer), "a mount that is no bind mount needs a type")),
+            _ => Err(PlanError::invalid(
+                format!("{}/type", self.pointer),
+                "a mount that is no bind mount needs a type",
+            )),
         }
     }
 
     /// A tree of the host, attached.
-    fn bind(&self, recursive: bool, context: &Context<'_>, descriptors: &mut Descriptors) -> Result<InitStep, PlanError> {
+    fn bind(
+        &self,
+        recursive: bool,
+        context: &Context<'_>,
+        descriptors: &mut Descriptors,
+    ) -> Result<InitStep, PlanError> {
         if !self.options.data.is_empty() {
             return Err(PlanError::invalid(
                 format!("{}/options", self.pointer),
@@ -115,10 +141,12 @@ impl Entry<'_> {
             Some(source) if !source.as_os_str().is_empty() => context.bundle.join(source),
             _ => return Err(PlanError::invalid(pointer, "a bind mount needs a source")),
         };
-        let kind = DescriptorKind::Tree { recursive, directory: false, propagation: context.propagation };
+        let kind =
+            DescriptorKind::Tree { recursive, directory: false, propagation: context.propagation };
         let fd = descriptors.add(kind, source.clone(), pointer);
         let attributes = Attributes(self.options.bind_attributes());
-        let op = InitOp::AttachTree { fd, source, destination: self.destination.clone(), attributes };
+        let op =
+            InitOp::AttachTree { fd, source, destination: self.destination.clone(), attributes };
         Ok(InitStep::new(op, &self.pointer))
     }
 
@@ -131,7 +159,8 @@ impl Entry<'_> {
             flags &= !libc::MS_RDONLY;
             planned.last.push(self.read_only());
         }
-        let source = self.mount.source().as_ref().map_or(kind, |source| source.to_str().unwrap_or(kind));
+        let source =
+            self.mount.source().as_ref().map_or(kind, |source| source.to_str().unwrap_or(kind));
         let op = InitOp::MountFilesystem {
             destination: self.destination.clone(),
             kind: kind.to_owned(),
@@ -139,14 +168,20 @@ impl Entry<'_> {
             flags,
             data: self.options.data.clone(),
             no_symlinks: matches!(kind, "proc" | "sysfs"),
+            inherit_mode: kind == "tmpfs"
+                && !self.options.data.split(',').any(|option| option.starts_with("mode=")),
         };
         planned.steps.push(InitStep::new(op, &self.pointer));
         Ok(())
     }
 
     fn read_only(&self) -> InitStep {
-        let attributes = MountAttributes { set: libc::MOUNT_ATTR_RDONLY, ..MountAttributes::default() };
-        let op = InitOp::SetMountAttributes { path: self.destination.clone(), attributes: Attributes(attributes) };
+        let attributes =
+            MountAttributes { set: libc::MOUNT_ATTR_RDONLY, ..MountAttributes::default() };
+        let op = InitOp::SetMountAttributes {
+            path: self.destination.clone(),
+            attributes: Attributes(attributes),
+        };
         InitStep::new(op, &self.pointer)
     }
 
@@ -154,7 +189,10 @@ impl Entry<'_> {
     fn after(&self, planned: &mut Mounts) {
         if !self.options.recursive.is_empty() {
             let attributes = MountAttributes { recursive: AT_RECURSIVE, ..self.options.recursive };
-            let op = InitOp::SetMountAttributes { path: self.destination.clone(), attributes: Attributes(attributes) };
+            let op = InitOp::SetMountAttributes {
+                path: self.destination.clone(),
+                attributes: Attributes(attributes),
+            };
             planned.steps.push(InitStep::new(op, &self.pointer));
         }
         for &flags in &self.options.propagation {
@@ -166,20 +204,36 @@ impl Entry<'_> {
 
 /// Files in /proc that may be mounted over: what they say is about the host, not about the processes of the container.
 const PROC_FILES: &[&str] = &[
-    "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "sys/kernel/ns_last_pid",
+    "cpuinfo",
+    "diskstats",
+    "meminfo",
+    "stat",
+    "swaps",
+    "uptime",
+    "loadavg",
+    "slabinfo",
+    "sys/kernel/ns_last_pid",
     "sys/crypto/fips_enabled",
 ];
 
 /// Nothing but a procfs may stand at /proc, and only some files in it may be covered: teu-init and the container's own programs
 /// rely on what /proc says (CVE-2019-16884).
-fn check_proc(destination: &str, mount: &Mount, options: &Options, pointer: &str) -> Result<(), PlanError> {
+fn check_proc(
+    destination: &str,
+    mount: &Mount,
+    options: &Options,
+    pointer: &str,
+) -> Result<(), PlanError> {
     let pointer = format!("{pointer}/destination");
     if destination == "/proc" {
         let is_procfs = mount.typ().as_deref() == Some("proc") || options.bind.is_some();
         return if is_procfs {
             Ok(())
         } else {
-            Err(PlanError::invalid(pointer, "\"/proc\" cannot be mounted because it is not of type proc"))
+            Err(PlanError::invalid(
+                pointer,
+                "\"/proc\" cannot be mounted because it is not of type proc",
+            ))
         };
     }
     match destination.strip_prefix("/proc/") {
@@ -194,7 +248,9 @@ fn check_proc(destination: &str, mount: &Mount, options: &Options, pointer: &str
 /// A path in the container, absolute and without `.`, `..` and doubled slashes. A relative one starts at the root, as in runc.
 pub(super) fn container_path(path: &Path, pointer: &str) -> Result<String, PlanError> {
     let Some(text) = path.to_str().filter(|text| !text.contains('\0')) else {
-        return Err(PlanError::invalid(pointer, "mount field contains null byte").value(path.display()));
+        return Err(
+            PlanError::invalid(pointer, "mount field contains null byte").value(path.display())
+        );
     };
     if text.is_empty() {
         return Err(PlanError::invalid(pointer, "a path in the container cannot be empty"));
@@ -219,7 +275,10 @@ mod tests {
     fn plan_of(mounts: &str) -> Result<(Mounts, Descriptors), PlanError> {
         let mounts: Vec<Mount> = serde_json::from_str(mounts).unwrap();
         let mut descriptors = Descriptors::new(0);
-        let spec = serde_json::from_str(r#"{"ociVersion":"1.3.0","linux":{"namespaces":[{"type":"mount"}]}}"#).unwrap();
+        let spec = serde_json::from_str(
+            r#"{"ociVersion":"1.3.0","linux":{"namespaces":[{"type":"mount"}]}}"#,
+        )
+        .unwrap();
         let facts = crate::facts::testing::facts();
         let cgroup = super::super::cgroup::plan(&spec, "c1", &facts.cgroup).unwrap();
         let namespaces = Namespaces::read(&spec, &facts).unwrap();
@@ -234,8 +293,10 @@ mod tests {
 
     #[test]
     fn a_bind_mount_opens_its_source_on_the_host_and_is_then_attached() {
-        let (mounts, descriptors) =
-            plan_of(r#"[{"destination":"/data","source":"vol","options":["rbind","ro","rprivate"]}]"#).unwrap();
+        let (mounts, descriptors) = plan_of(
+            r#"[{"destination":"/data","source":"vol","options":["rbind","ro","rprivate"]}]"#,
+        )
+        .unwrap();
         let opened = descriptors.into_list();
         assert_eq!(opened[0].path, Path::new("/bundle/vol"));
         assert!(matches!(opened[0].kind, DescriptorKind::Tree { recursive: true, .. }));
@@ -255,7 +316,10 @@ mod tests {
     fn only_procfs_at_proc_and_few_files_in_it() {
         assert!(plan_of(r#"[{"destination":"/proc","type":"tmpfs"}]"#).is_err());
         assert!(plan_of(r#"[{"destination":"/tmp/../proc/self","type":"tmpfs"}]"#).is_err());
-        assert!(plan_of(r#"[{"destination":"/proc/meminfo","source":"/x","options":["bind"]}]"#).is_ok());
+        assert!(
+            plan_of(r#"[{"destination":"/proc/meminfo","source":"/x","options":["bind"]}]"#)
+                .is_ok()
+        );
     }
 
     #[test]
@@ -268,7 +332,8 @@ mod tests {
 
     #[test]
     fn bind_mounts_take_no_data_and_need_a_source() {
-        let data = plan_of(r#"[{"destination":"/a","source":"/b","options":["bind","size=1"]}]"#).unwrap_err();
+        let data = plan_of(r#"[{"destination":"/a","source":"/b","options":["bind","size=1"]}]"#)
+            .unwrap_err();
         assert_eq!(data.pointer, "/mounts/0/options");
         assert!(plan_of(r#"[{"destination":"/a","type":"bind"}]"#).is_err());
     }

@@ -58,23 +58,30 @@ pub(super) struct Namespaces {
 impl Namespaces {
     /// Reads the choices, and refuses what contradicts itself or cannot be done here.
     pub(super) fn read(spec: &Spec, facts: &Facts) -> Result<Self, PlanError> {
-        let mut choices: Vec<_> = KINDS.iter().map(|&(_, kind, _)| (kind, Choice::Shared)).collect();
+        let mut choices: Vec<_> =
+            KINDS.iter().map(|&(_, kind, _)| (kind, Choice::Shared)).collect();
         let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
         for (index, namespace) in listed.into_iter().flatten().enumerate() {
             let pointer = format!("/linux/namespaces/{index}");
-            let wanted = match namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty()) {
+            let wanted = match namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty())
+            {
                 None => Choice::New,
                 Some(path) if !path.is_absolute() => {
                     let pointer = format!("{pointer}/path");
-                    return Err(PlanError::invalid(pointer, "a namespace path must be absolute").value(path.display()));
+                    return Err(PlanError::invalid(pointer, "a namespace path must be absolute")
+                        .value(path.display()));
                 }
-                Some(path) => Choice::Joined { path: path.clone(), pointer: format!("{pointer}/path") },
+                Some(path) => {
+                    Choice::Joined { path: path.clone(), pointer: format!("{pointer}/path") }
+                }
             };
-            let Some((_, choice)) = choices.iter_mut().find(|(kind, _)| *kind == namespace.typ()) else {
+            let Some((_, choice)) = choices.iter_mut().find(|(kind, _)| *kind == namespace.typ())
+            else {
                 return Err(PlanError::invalid(pointer, "unknown namespace type"));
             };
             if *choice != Choice::Shared {
-                return Err(PlanError::invalid(pointer, "malformed spec file: duplicated ns").value(namespace.typ()));
+                return Err(PlanError::invalid(pointer, "malformed spec file: duplicated ns")
+                    .value(namespace.typ()));
             }
             *choice = wanted;
         }
@@ -90,15 +97,23 @@ impl Namespaces {
                 "a container without a mount namespace is not supported; add {\"type\": \"mount\"}",
             ));
         }
-        if self.is_new(LinuxNamespaceType::Time) && facts.kernel < KernelVersion::TIME_NAMESPACE_AT_EXEC {
+        if self.is_new(LinuxNamespaceType::Time)
+            && facts.kernel < KernelVersion::TIME_NAMESPACE_AT_EXEC
+        {
             return Err(PlanError::unsupported(
                 "/linux/namespaces",
-                format!("a new time namespace needs Linux {}; this is {}", KernelVersion::TIME_NAMESPACE_AT_EXEC, facts.kernel),
+                format!(
+                    "a new time namespace needs Linux {}; this is {}",
+                    KernelVersion::TIME_NAMESPACE_AT_EXEC,
+                    facts.kernel
+                ),
             ));
         }
         let needs_uts = [("/hostname", spec.hostname()), ("/domainname", spec.domainname())];
         for (pointer, name) in needs_uts {
-            if name.as_ref().is_some_and(|name| !name.is_empty()) && self.shares(LinuxNamespaceType::Uts) {
+            if name.as_ref().is_some_and(|name| !name.is_empty())
+                && self.shares(LinuxNamespaceType::Uts)
+            {
                 let what = pointer.trim_start_matches('/');
                 let rule = format!("unable to set {what} without a private UTS namespace");
                 return Err(PlanError::invalid(pointer, rule));
@@ -108,7 +123,10 @@ impl Namespaces {
     }
 
     fn choice(&self, kind: LinuxNamespaceType) -> &Choice {
-        self.choices.iter().find(|(known, _)| *known == kind).map_or(&Choice::Shared, |(_, choice)| choice)
+        self.choices
+            .iter()
+            .find(|(known, _)| *known == kind)
+            .map_or(&Choice::Shared, |(_, choice)| choice)
     }
 
     /// Whether the container stays in the runtime's namespace of this type.
@@ -132,7 +150,10 @@ impl Namespaces {
     }
 
     fn flags_of_new(&self) -> u64 {
-        KINDS.iter().filter(|(_, kind, _)| self.is_new(*kind)).fold(0, |flags, (_, _, flag)| flags | flag)
+        KINDS
+            .iter()
+            .filter(|(_, kind, _)| self.is_new(*kind))
+            .fold(0, |flags, (_, _, flag)| flags | flag)
     }
 
     /// Whether the namespaces need two clones: the first process joins, its sibling is the container.
@@ -152,7 +173,8 @@ impl Namespaces {
         for &(name, kind, flag) in KINDS {
             if let Choice::Joined { path, pointer } = self.choice(kind) {
                 let fd = descriptors.add(DescriptorKind::Namespace, path.clone(), pointer.clone());
-                steps.push(InitStep::new(InitOp::JoinNamespace { fd, flag, name }, pointer.clone()));
+                steps
+                    .push(InitStep::new(InitOp::JoinNamespace { fd, flag, name }, pointer.clone()));
             }
         }
         steps
@@ -160,10 +182,15 @@ impl Namespaces {
 
     /// The steps that make the time namespace and set its clocks (time_namespaces(7)).
     pub(super) fn time_steps(&self, linux: Option<&Linux>) -> Result<Vec<InitStep>, PlanError> {
-        let offsets = linux.and_then(|linux| linux.time_offsets().as_ref()).filter(|offsets| !offsets.is_empty());
+        let offsets = linux
+            .and_then(|linux| linux.time_offsets().as_ref())
+            .filter(|offsets| !offsets.is_empty());
         if !self.is_new(LinuxNamespaceType::Time) {
             return match offsets {
-                Some(_) => Err(PlanError::invalid("/linux/timeOffsets", "time offsets need a new time namespace")),
+                Some(_) => Err(PlanError::invalid(
+                    "/linux/timeOffsets",
+                    "time offsets need a new time namespace",
+                )),
                 None => Ok(Vec::new()),
             };
         }
@@ -172,13 +199,23 @@ impl Namespaces {
         for (clock, offset) in offsets.into_iter().flatten() {
             if !matches!(clock.as_str(), "monotonic" | "boottime") {
                 let pointer = format!("/linux/timeOffsets/{clock}");
-                return Err(PlanError::invalid(pointer, "a clock is \"monotonic\" or \"boottime\""));
+                return Err(PlanError::invalid(
+                    pointer,
+                    "a clock is \"monotonic\" or \"boottime\"",
+                ));
             }
-            lines.push(format!("{clock} {} {}\n", offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0)));
+            lines.push(format!(
+                "{clock} {} {}\n",
+                offset.secs().unwrap_or(0),
+                offset.nanosecs().unwrap_or(0)
+            ));
         }
         if !lines.is_empty() {
             lines.sort();
-            let op = InitOp::WriteFile { path: "/proc/self/timens_offsets", text: lines.concat() };
+            let op = InitOp::WriteFile {
+                path: "/proc/self/timens_offsets".to_owned(),
+                text: lines.concat(),
+            };
             steps.push(InitStep::new(op, "/linux/timeOffsets"));
         }
         Ok(steps)
@@ -211,9 +248,19 @@ mod tests {
 
     #[test]
     fn a_joined_pid_or_user_namespace_needs_a_second_clone() {
-        assert!(read(r#"[{"type":"mount"},{"type":"pid","path":"/proc/1/ns/pid"}]"#).unwrap().staged());
-        assert!(read(r#"[{"type":"mount"},{"type":"user","path":"/proc/1/ns/user"}]"#).unwrap().staged());
-        assert!(!read(r#"[{"type":"mount"},{"type":"network","path":"/proc/1/ns/net"}]"#).unwrap().staged());
+        assert!(
+            read(r#"[{"type":"mount"},{"type":"pid","path":"/proc/1/ns/pid"}]"#).unwrap().staged()
+        );
+        assert!(
+            read(r#"[{"type":"mount"},{"type":"user","path":"/proc/1/ns/user"}]"#)
+                .unwrap()
+                .staged()
+        );
+        assert!(
+            !read(r#"[{"type":"mount"},{"type":"network","path":"/proc/1/ns/net"}]"#)
+                .unwrap()
+                .staged()
+        );
     }
 
     #[test]

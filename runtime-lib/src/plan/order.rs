@@ -1,7 +1,7 @@
 //! The order of all steps, decided here and nowhere else.
 //!
-//! Each constraint stands with its reason where the step is placed. The two lists meet at rendezvous; the test at the end runs every
-//! pair of lists against each other and fails when they would wait for ever.
+//! Each constraint stands with its reason where the step is placed. The two lists meet at rendezvous; the tests of [`super`] run pairs
+//! of lists against each other and fail when they would wait for ever.
 
 use super::descriptors::Descriptors;
 use super::hardening;
@@ -89,7 +89,10 @@ impl Parts<'_> {
     }
 
     /// The steps of teu-init.
-    pub(super) fn init_steps(&self, descriptors: &mut Descriptors) -> Result<Vec<InitStep>, PlanError> {
+    pub(super) fn init_steps(
+        &self,
+        descriptors: &mut Descriptors,
+    ) -> Result<Vec<InitStep>, PlanError> {
         let joins = self.namespaces.join_steps(descriptors);
         let mut steps: Vec<InitStep> = vec![
             // First: what the caller forgot to mark close-on-exec is no business of the container's.
@@ -101,7 +104,8 @@ impl Parts<'_> {
             steps.push(InitOp::LoopbackUp.into());
         }
         steps.push(InitOp::StartSession.into());
-        // Before the pivot: the offsets are written through the runtime's own /proc.
+        // Before the pivot: the files are those of the runtime's own /proc, which nobody in the container has touched.
+        steps.extend(super::sysctl::plan(self.spec, self.namespaces)?);
         steps.extend(self.namespaces.time_steps(self.spec.linux().as_ref())?);
         self.build_root(&mut steps)?;
         self.enter_root(&mut steps);
@@ -146,7 +150,8 @@ impl Parts<'_> {
         steps.push(InitOp::Umask(0).into());
         let cgroup = self.cgroup_steps();
         let at = self.mounts.first_cgroup.unwrap_or(self.mounts.steps.len());
-        let (before, after) = self.mounts.steps.split_at_checked(at).unwrap_or((&self.mounts.steps, &[]));
+        let (before, after) =
+            self.mounts.steps.split_at_checked(at).unwrap_or((&self.mounts.steps, &[]));
         steps.extend_from_slice(before);
         // As late as possible, the host is moving the process meanwhile; before the first mount that shows the cgroup.
         steps.extend(cgroup);
@@ -161,7 +166,8 @@ impl Parts<'_> {
     }
 
     fn cgroup_steps(&self) -> Vec<InitStep> {
-        let wait = self.join_cgroup.as_ref().map(|_| InitOp::Await(Rendezvous::CgroupJoined).into());
+        let wait =
+            self.join_cgroup.as_ref().map(|_| InitOp::Await(Rendezvous::CgroupJoined).into());
         // A cgroup namespace is rooted where its maker is (cgroup_namespaces(7)).
         wait.into_iter().chain(self.namespaces.cgroup_step()).collect()
     }
@@ -203,45 +209,5 @@ impl Parts<'_> {
         }
         steps.push(InitOp::CloseOnExecFrom(descriptors.base()).into());
         steps.push(self.process.execute());
-    }
-}
-
-/// Whether two lists of steps finish when they run beside each other. Messages never block their sender, so each side is a sequence
-/// of "says" and "hears".
-#[cfg(test)]
-pub(super) fn rendezvous_match(host: &[HostOp], init: &[InitStep]) -> bool {
-    use std::collections::VecDeque;
-    let (mut to_init, mut to_host) = (VecDeque::new(), VecDeque::new());
-    let (mut at_host, mut at_init) = (host.iter().peekable(), init.iter().peekable());
-    loop {
-        let mut moved = false;
-        while let Some(step) = at_host.peek() {
-            match step {
-                HostOp::Release(point) => to_init.push_back(*point),
-                HostOp::AwaitInit(point) if to_host.front() == Some(point) => {
-                    to_host.pop_front();
-                }
-                HostOp::AwaitInit(_) => break,
-                _ => {}
-            }
-            at_host.next();
-            moved = true;
-        }
-        while let Some(step) = at_init.peek() {
-            match &step.op {
-                InitOp::Notify(point) => to_host.push_back(*point),
-                InitOp::Reclone { .. } => to_host.push_back(Rendezvous::Recloned),
-                InitOp::Await(point) if to_init.front() == Some(point) => {
-                    to_init.pop_front();
-                }
-                InitOp::Await(_) => break,
-                _ => {}
-            }
-            at_init.next();
-            moved = true;
-        }
-        if !moved {
-            return at_host.next().is_none() && at_init.next().is_none() && to_init.is_empty() && to_host.is_empty();
-        }
     }
 }

@@ -54,8 +54,14 @@ impl Plan {
             writeln!(f, "  {}", hierarchy.directory.display())?;
         }
         for write in &self.cgroup.writes {
-            let place = self.cgroup.hierarchies.get(write.hierarchy).map(|hierarchy| hierarchy.name.as_str());
-            let place = place.filter(|name| !name.is_empty()).map_or(String::new(), |name| format!(" ({name})"));
+            let place = self
+                .cgroup
+                .hierarchies
+                .get(write.hierarchy)
+                .map(|hierarchy| hierarchy.name.as_str());
+            let place = place
+                .filter(|name| !name.is_empty())
+                .map_or(String::new(), |name| format!(" ({name})"));
             writeln!(f, "  {} = {}{place}  [{}]", write.file, write.value, write.pointer)?;
         }
         if let Some(attachment) = &self.cgroup.device_filter {

@@ -21,6 +21,7 @@ pub(super) struct ProcessPlan {
     capabilities: Option<Sets>,
     last_capability: u32,
     no_new_privileges: bool,
+    personality: Option<u64>,
     /// Resource limits to set.
     pub(super) rlimits: Vec<Rlimit>,
     /// Score to write, if any.
@@ -31,7 +32,11 @@ pub(super) struct ProcessPlan {
 const DEFAULT_UMASK: u32 = 0o022;
 
 /// Reads the process.
-pub(super) fn plan(spec: &Spec, facts: &Facts, warnings: &mut Vec<String>) -> Result<ProcessPlan, PlanError> {
+pub(super) fn plan(
+    spec: &Spec,
+    facts: &Facts,
+    warnings: &mut Vec<String>,
+) -> Result<ProcessPlan, PlanError> {
     let Some(process) = spec.process() else {
         return Err(PlanError::invalid("/process", "process property must not be empty"));
     };
@@ -39,7 +44,8 @@ pub(super) fn plan(spec: &Spec, facts: &Facts, warnings: &mut Vec<String>) -> Re
     let user = process.user();
     let umask = user.umask().unwrap_or(DEFAULT_UMASK);
     if umask > 0o777 {
-        return Err(PlanError::invalid("/process/user/umask", "a umask has nine bits").value(format!("{umask:o}")));
+        return Err(PlanError::invalid("/process/user/umask", "a umask has nine bits")
+            .value(format!("{umask:o}")));
     }
     let env = process.env().as_deref().unwrap_or_default();
     let sets = process.capabilities().as_ref();
@@ -54,13 +60,15 @@ pub(super) fn plan(spec: &Spec, facts: &Facts, warnings: &mut Vec<String>) -> Re
         capabilities: sets.map(|sets| capabilities::sets(sets, facts.last_capability, warnings)),
         last_capability: facts.last_capability,
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
+        personality: personality(spec, warnings),
         rlimits: rlimits::plan(process.rlimits().as_deref().unwrap_or_default())?,
         oom_score_adj: oom_score_adj(process)?,
     })
 }
 
 fn cwd(process: &Process) -> Result<String, PlanError> {
-    let refuse = |rule: &str| PlanError::invalid("/process/cwd", rule).value(process.cwd().display());
+    let refuse =
+        |rule: &str| PlanError::invalid("/process/cwd", rule).value(process.cwd().display());
     match process.cwd().to_str() {
         Some("") => Err(refuse("Cwd property must not be empty")),
         Some(cwd) if !cwd.starts_with('/') => Err(refuse("Cwd must be an absolute path")),
@@ -77,17 +85,38 @@ fn args(process: &Process) -> Result<Vec<String>, PlanError> {
             Err(PlanError::invalid("/process/args/0", "the program's name must not be empty"))
         }
         Some(_) => match args.iter().position(|arg| arg.contains('\0')) {
-            Some(index) => Err(PlanError::invalid(format!("/process/args/{index}"), "an argument has no null byte")),
+            Some(index) => Err(PlanError::invalid(
+                format!("/process/args/{index}"),
+                "an argument has no null byte",
+            )),
             None => Ok(args),
         },
     }
 }
 
+/// `linux.personality` (config-linux.md#personality) as personality(2) takes it. The specification has no flags yet.
+fn personality(spec: &Spec, warnings: &mut Vec<String>) -> Option<u64> {
+    use oci_spec::runtime::LinuxPersonalityDomain;
+    const PER_LINUX: u64 = 0;
+    const PER_LINUX32: u64 = 8;
+    let personality = spec.linux().as_ref()?.personality().as_ref()?;
+    if personality.flags().as_ref().is_some_and(|flags| !flags.is_empty()) {
+        warnings
+            .push("ignoring flags of linux.personality: the specification defines none".to_owned());
+    }
+    Some(match personality.domain() {
+        LinuxPersonalityDomain::PerLinux => PER_LINUX,
+        LinuxPersonalityDomain::PerLinux32 => PER_LINUX32,
+    })
+}
+
 fn oom_score_adj(process: &Process) -> Result<Option<i32>, PlanError> {
     match process.oom_score_adj() {
-        Some(value) if !(-1000..=1000).contains(&value) => {
-            Err(PlanError::invalid("/process/oomScoreAdj", "the score is between -1000 and 1000 (proc(5))").value(value))
-        }
+        Some(value) if !(-1000..=1000).contains(&value) => Err(PlanError::invalid(
+            "/process/oomScoreAdj",
+            "the score is between -1000 and 1000 (proc(5))",
+        )
+        .value(value)),
         score => Ok(score),
     }
 }
@@ -96,11 +125,26 @@ fn oom_score_adj(process: &Process) -> Result<Option<i32>, PlanError> {
 fn refuse_what_is_not_done(process: &Process) -> Result<(), PlanError> {
     let asked = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     let refused = [
-        ("/process/terminal", process.terminal().unwrap_or(false), "terminals are not supported; set terminal to false"),
-        ("/process/apparmorProfile", asked(process.apparmor_profile()), "AppArmor profiles are not supported"),
-        ("/process/selinuxLabel", asked(process.selinux_label()), "SELinux labels are not supported"),
-        ("/process/ioPriority", process.io_priority().is_some(), "I/O priorities are not supported"),
-        ("/process/scheduler", process.scheduler().is_some(), "scheduler attributes are not supported"),
+        (
+            "/process/apparmorProfile",
+            asked(process.apparmor_profile()),
+            "AppArmor profiles are not supported",
+        ),
+        (
+            "/process/selinuxLabel",
+            asked(process.selinux_label()),
+            "SELinux labels are not supported",
+        ),
+        (
+            "/process/ioPriority",
+            process.io_priority().is_some(),
+            "I/O priorities are not supported",
+        ),
+        (
+            "/process/scheduler",
+            process.scheduler().is_some(),
+            "scheduler attributes are not supported",
+        ),
     ];
     match refused.into_iter().find(|(_, present, _)| *present) {
         Some((pointer, _, rule)) => Err(PlanError::unsupported(pointer, rule)),
@@ -122,19 +166,30 @@ impl ProcessPlan {
             InitStep::new(InitOp::Umask(self.umask), "/process/user/umask"),
             // As root first: the user may not be able to reach a directory that root can (and on some network
             // filesystems it is the other way round).
-            InitStep::new(InitOp::ChangeDirectory { path: self.cwd.clone(), may_wait: true }, "/process/cwd"),
+            InitStep::new(
+                InitOp::ChangeDirectory { path: self.cwd.clone(), may_wait: true },
+                "/process/cwd",
+            ),
         ];
+        steps.extend(
+            self.personality
+                .map(|domain| InitStep::new(InitOp::Personality(domain), "/linux/personality")),
+        );
         if self.no_new_privileges {
             steps.push(InitStep::new(InitOp::NoNewPrivileges, "/process/noNewPrivileges"));
         }
         if let Some(sets) = self.capabilities {
-            let op = InitOp::BoundingCapabilities { mask: sets.bounding, last: self.last_capability };
+            let op =
+                InitOp::BoundingCapabilities { mask: sets.bounding, last: self.last_capability };
             steps.push(InitStep::new(op, "/process/capabilities/bounding"));
             steps.push(InitStep::new(InitOp::KeepCapabilities(true), "/process/capabilities"));
         }
         if can_set_groups {
             // Always, also the empty list: the caller's groups are not the container's.
-            steps.push(InitStep::new(InitOp::SetGroups(self.groups.clone()), "/process/user/additionalGids"));
+            steps.push(InitStep::new(
+                InitOp::SetGroups(self.groups.clone()),
+                "/process/user/additionalGids",
+            ));
         }
         steps.push(InitStep::new(InitOp::SetGid(self.gid), "/process/user/gid"));
         steps.push(InitStep::new(InitOp::SetUid(self.uid), "/process/user/uid"));
@@ -143,10 +198,14 @@ impl ProcessPlan {
             let op = InitOp::SetCapabilities { effective, permitted, inheritable };
             steps.push(InitStep::new(InitOp::KeepCapabilities(false), "/process/capabilities"));
             steps.push(InitStep::new(op, "/process/capabilities"));
-            steps.push(InitStep::new(InitOp::AmbientCapabilities(ambient), "/process/capabilities/ambient"));
+            steps.push(InitStep::new(
+                InitOp::AmbientCapabilities(ambient),
+                "/process/capabilities/ambient",
+            ));
         }
         let path = self.cwd.clone();
-        steps.push(InitStep::new(InitOp::ChangeDirectory { path, may_wait: false }, "/process/cwd"));
+        steps
+            .push(InitStep::new(InitOp::ChangeDirectory { path, may_wait: false }, "/process/cwd"));
         steps.push(self.find());
         steps
     }
@@ -159,12 +218,16 @@ impl ProcessPlan {
 
     /// The last step.
     pub(super) fn execute(&self) -> InitStep {
-        InitStep::new(InitOp::Execute { args: self.args.clone(), env: self.env.clone() }, "/process/args")
+        InitStep::new(
+            InitOp::Execute { args: self.args.clone(), env: self.env.clone() },
+            "/process/args",
+        )
     }
 }
 
 /// Whether HOME has to be looked up, and for whom.
 pub(crate) fn needs_home_of(spec: &Spec) -> Option<u32> {
     let process = spec.process().as_ref()?;
-    environment::needs_home(process.env().as_deref().unwrap_or_default()).then(|| process.user().uid())
+    environment::needs_home(process.env().as_deref().unwrap_or_default())
+        .then(|| process.user().uid())
 }

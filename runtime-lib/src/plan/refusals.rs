@@ -8,7 +8,9 @@ pub(super) fn check(spec: &Spec) -> Result<(), PlanError> {
     let linux = spec.linux().as_ref();
     let hooks = spec.hooks().as_ref();
     let has = |present: Option<bool>| present.unwrap_or(false);
-    let listed = |list: &Option<Vec<oci_spec::runtime::Hook>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let listed = |list: &Option<Vec<oci_spec::runtime::Hook>>| {
+        list.as_ref().is_some_and(|list| !list.is_empty())
+    };
     #[allow(deprecated, reason = "prestart hooks are deprecated, and still to be refused")]
     let any_hook = has(hooks.map(|hooks| {
         listed(hooks.prestart())
@@ -21,28 +23,32 @@ pub(super) fn check(spec: &Spec) -> Result<(), PlanError> {
     let text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     let refused = [
         ("/hooks", any_hook, "hooks are not supported"),
-        ("/linux/seccomp", has(linux.map(|linux| linux.seccomp().is_some())), "seccomp filters are not supported"),
         (
-            "/linux/sysctl",
-            has(linux.map(|linux| linux.sysctl().as_ref().is_some_and(|sysctl| !sysctl.is_empty()))),
-            "sysctls are not supported",
+            "/linux/seccomp",
+            has(linux.map(|linux| linux.seccomp().is_some())),
+            "seccomp filters are not supported",
         ),
         (
             "/linux/netDevices",
-            has(linux.map(|linux| linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()))),
+            has(linux.map(|linux| {
+                linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())
+            })),
             "network devices are not supported",
         ),
-        ("/linux/mountLabel", has(linux.map(|linux| text(linux.mount_label()))), "mount labels are not supported"),
-        ("/linux/intelRdt", has(linux.map(|linux| linux.intel_rdt().is_some())), "Intel RDT is not supported"),
+        (
+            "/linux/mountLabel",
+            has(linux.map(|linux| text(linux.mount_label()))),
+            "mount labels are not supported",
+        ),
+        (
+            "/linux/intelRdt",
+            has(linux.map(|linux| linux.intel_rdt().is_some())),
+            "Intel RDT is not supported",
+        ),
         (
             "/linux/memoryPolicy",
             has(linux.map(|linux| linux.memory_policy().is_some())),
             "memory policies are not supported",
-        ),
-        (
-            "/linux/personality",
-            has(linux.map(|linux| linux.personality().is_some())),
-            "execution domains are not supported",
         ),
     ];
     match refused.into_iter().find(|(_, present, _)| *present) {
@@ -58,8 +64,8 @@ mod tests {
     #[test]
     fn what_is_not_done_is_refused_and_what_is_empty_is_not_asked_for() {
         let check_of = |json: &str| check(&serde_json::from_str(json).unwrap());
-        assert!(check_of(r#"{"ociVersion":"1.3.0","hooks":{},"linux":{"sysctl":{}}}"#).is_ok());
-        let refused = check_of(r#"{"ociVersion":"1.3.0","linux":{"sysctl":{"net.core.somaxconn":"1"}}}"#);
-        assert_eq!(refused.unwrap_err().pointer, "/linux/sysctl");
+        assert!(check_of(r#"{"ociVersion":"1.3.0","hooks":{},"linux":{"netDevices":{}}}"#).is_ok());
+        let refused = check_of(r#"{"ociVersion":"1.3.0","linux":{"netDevices":{"eth0":{}}}}"#);
+        assert_eq!(refused.unwrap_err().pointer, "/linux/netDevices");
     }
 }

@@ -33,11 +33,17 @@ pub(super) fn plan(rlimits: &[PosixRlimit]) -> Result<Vec<Rlimit>, PlanError> {
         let pointer = format!("/process/rlimits/{index}");
         let (name, resource) = resource(limit.typ());
         if planned.iter().any(|known| known.resource == resource) {
-            return Err(PlanError::invalid(pointer, "a resource limit may be given once").value(name));
+            return Err(
+                PlanError::invalid(pointer, "a resource limit may be given once").value(name)
+            );
         }
         if limit.soft() > limit.hard() {
             let value = format!("{}:{}", limit.soft(), limit.hard());
-            return Err(PlanError::invalid(pointer, format!("the soft limit of {name} is above its hard limit")).value(value));
+            return Err(PlanError::invalid(
+                pointer,
+                format!("the soft limit of {name} is above its hard limit"),
+            )
+            .value(value));
         }
         planned.push(Rlimit { name, resource, soft: limit.soft(), hard: limit.hard() });
     }
@@ -54,14 +60,18 @@ mod tests {
 
     #[test]
     fn the_kernels_numbers_are_those_of_libc() {
-        let limits = plan_of(r#"[{"type":"RLIMIT_NOFILE","soft":10,"hard":20},{"type":"RLIMIT_AS","soft":1,"hard":1}]"#);
+        let limits = plan_of(
+            r#"[{"type":"RLIMIT_NOFILE","soft":10,"hard":20},{"type":"RLIMIT_AS","soft":1,"hard":1}]"#,
+        );
         let numbers: Vec<_> = limits.unwrap().iter().map(|limit| limit.resource).collect();
         assert_eq!(numbers, [libc::RLIMIT_NOFILE, libc::RLIMIT_AS]);
     }
 
     #[test]
     fn duplicates_and_soft_above_hard_are_refused() {
-        let twice = plan_of(r#"[{"type":"RLIMIT_CPU","soft":1,"hard":1},{"type":"RLIMIT_CPU","soft":1,"hard":1}]"#);
+        let twice = plan_of(
+            r#"[{"type":"RLIMIT_CPU","soft":1,"hard":1},{"type":"RLIMIT_CPU","soft":1,"hard":1}]"#,
+        );
         assert_eq!(twice.unwrap_err().pointer, "/process/rlimits/1");
         assert!(plan_of(r#"[{"type":"RLIMIT_CPU","soft":2,"hard":1}]"#).is_err());
     }

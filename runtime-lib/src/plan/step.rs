@@ -123,8 +123,12 @@ impl fmt::Display for HostOp {
             Self::RecordIntent => f.write_str("record the cgroup in state.json"),
             Self::MakeCgroup => f.write_str("make the cgroup"),
             Self::ApplyLimits => f.write_str("write the cgroup's limits and device rules"),
-            Self::OpenDescriptors => f.write_str("open the root filesystem, bind sources and namespaces"),
-            Self::Clone => f.write_str("clone the container's first process, which executes teu-init"),
+            Self::OpenDescriptors => {
+                f.write_str("open the root filesystem, bind sources and namespaces")
+            }
+            Self::Clone => {
+                f.write_str("clone the container's first process, which executes teu-init")
+            }
             Self::JoinCgroup { .. } => f.write_str("move the process into its cgroup"),
             Self::WriteIdMaps { uid_map, gid_map, .. } => {
                 write!(f, "map user ids {} and group ids {}", one_line(uid_map), one_line(gid_map))
@@ -162,7 +166,8 @@ pub(crate) struct Rlimit {
 
 impl fmt::Display for Rlimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |value: u64| if value == u64::MAX { "unlimited".to_owned() } else { value.to_string() };
+        let shown =
+            |value: u64| if value == u64::MAX { "unlimited".to_owned() } else { value.to_string() };
         write!(f, "{}={}:{}", self.name, shown(self.soft), shown(self.hard))
     }
 }
@@ -256,6 +261,8 @@ pub(crate) enum InitOp {
     Unshare { flags: u64 },
     /// Go on in a sibling, in new namespaces.
     Reclone { flags: u64 },
+    /// Set the execution domain (personality(2)).
+    Personality(u64),
     /// Become this user.
     SetUid(u32),
     /// Become this group.
@@ -269,7 +276,7 @@ pub(crate) enum InitOp {
     /// Start a session.
     StartSession,
     /// Write a file of the runtime's filesystem.
-    WriteFile { path: &'static str, text: String },
+    WriteFile { path: String, text: String },
     /// Propagation of a mount of the runtime's own namespace copy.
     SetPropagation { path: &'static str, flags: u64 },
     /// Attach the root filesystem's tree.
@@ -288,6 +295,8 @@ pub(crate) enum InitOp {
         data: String,
         /// Refuse symbolic links on the way.
         no_symlinks: bool,
+        /// Take over the mode of the directory that it covers.
+        inherit_mode: bool,
     },
     /// Attach a tree that the host opened.
     AttachTree { fd: i32, source: PathBuf, destination: String, attributes: Attributes },
@@ -351,16 +360,21 @@ impl fmt::Display for InitOp {
             Self::ResetSignals => f.write_str("set every signal to its default action"),
             Self::Await(point) => write!(f, "wait until {}", point.words()),
             Self::Notify(point) => write!(f, "tell the host: {}", point.words()),
-            Self::JoinNamespace { fd, name, .. } => write!(f, "join the {name} namespace (descriptor {fd})"),
+            Self::JoinNamespace { fd, name, .. } => {
+                write!(f, "join the {name} namespace (descriptor {fd})")
+            }
             Self::Unshare { flags } => write!(f, "make a new {} namespace", flag_list(*flags)),
             Self::Reclone { flags: 0 } => f.write_str("continue in a sibling process"),
             Self::Reclone { flags } => {
                 write!(f, "continue in a sibling process in new {} namespaces", flag_list(*flags))
             }
+            Self::Personality(domain) => write!(f, "set the execution domain to {domain:#x}"),
             Self::SetUid(uid) => write!(f, "become user {uid}"),
             Self::SetGid(gid) => write!(f, "become group {gid}"),
             Self::SetGroups(gids) => write!(f, "set supplementary groups {gids:?}"),
-            Self::AmbientCapabilities(mask) => write!(f, "set ambient capabilities {}", names(*mask)),
+            Self::AmbientCapabilities(mask) => {
+                write!(f, "set ambient capabilities {}", names(*mask))
+            }
             Self::LoopbackUp => f.write_str("bring the loopback interface up"),
             Self::StartSession => f.write_str("start a session"),
             Self::WriteFile { path, text } => write!(f, "write {:?} to {path}", text.trim_end()),
@@ -383,7 +397,9 @@ impl fmt::Display for InitOp {
             Self::SetMountPropagation { path, flags } => {
                 write!(f, "make the mount at {path} {}", propagation_name(*flags))
             }
-            Self::MakeDirectory { path, mode } => write!(f, "make directory {path} (mode {mode:04o})"),
+            Self::MakeDirectory { path, mode } => {
+                write!(f, "make directory {path} (mode {mode:04o})")
+            }
             Self::EnterDirectory { path } => write!(f, "open {path} for device nodes and links"),
             Self::MakeNode { name, mode, device, .. } => {
                 let (major, minor) = super::devices::major_minor(*device);
@@ -401,16 +417,23 @@ impl fmt::Display for InitOp {
             }
             Self::SetCapabilities { effective, permitted, inheritable } => {
                 write!(f, "set capabilities effective {}", names(*effective))?;
-                let same = if permitted == effective { "same".to_owned() } else { names(*permitted) };
+                let same =
+                    if permitted == effective { "same".to_owned() } else { names(*permitted) };
                 write!(f, "; permitted {same}; inheritable {}", names(*inheritable))
             }
-            Self::KeepCapabilities(true) => f.write_str("keep capabilities over the change of user"),
+            Self::KeepCapabilities(true) => {
+                f.write_str("keep capabilities over the change of user")
+            }
             Self::KeepCapabilities(false) => f.write_str("keep capabilities no longer"),
             Self::NoNewPrivileges => f.write_str("allow no new privileges from here on"),
             Self::Umask(mask) => write!(f, "set the umask to {mask:04o}"),
-            Self::ChangeDirectory { path, may_wait: true } => write!(f, "enter {path}, if root may"),
+            Self::ChangeDirectory { path, may_wait: true } => {
+                write!(f, "enter {path}, if root may")
+            }
             Self::ChangeDirectory { path, .. } => write!(f, "enter {path}"),
-            Self::FindExecutable { name, candidates } if candidates.len() == 1 => write!(f, "find {name}"),
+            Self::FindExecutable { name, candidates } if candidates.len() == 1 => {
+                write!(f, "find {name}")
+            }
             Self::FindExecutable { name, candidates } => {
                 write!(f, "find {name} in {} directories of PATH", candidates.len())
             }

@@ -37,9 +37,7 @@ fn read(path: &Path) -> Result<Vec<u8>, PlanError> {
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
         .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                PlanError::invalid("", format!("JSON specification file {} not found", path.display()))
-            }
+            io::ErrorKind::NotFound => not_found(path),
             _ => unreadable(path, &error),
         })?;
     let size = file.metadata().map_err(|error| unreadable(path, &error))?.len();
@@ -52,6 +50,16 @@ fn read(path: &Path) -> Result<Vec<u8>, PlanError> {
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
     file.take(LARGEST).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     Ok(bytes)
+}
+
+/// Says whether the file is missing or the whole bundle.
+fn not_found(path: &Path) -> PlanError {
+    let bundle = path.parent().unwrap_or(path);
+    let rule = match std::fs::symlink_metadata(bundle) {
+        Ok(_) => format!("JSON specification file {} not found", path.display()),
+        Err(_) => format!("bundle {}: no such file or directory", bundle.display()),
+    };
+    PlanError::invalid("", rule)
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> PlanError {
@@ -89,7 +97,9 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
+        let error = load(Path::new("/proc/config.json")).unwrap_err();
+        assert!(error.to_string().contains("JSON specification file /proc/config.json not found"));
         let error = load(Path::new("/nonexistent/config.json")).unwrap_err();
-        assert!(error.to_string().contains("JSON specification file /nonexistent/config.json not found"));
+        assert!(error.to_string().contains("bundle /nonexistent: no such file or directory"));
     }
 }

@@ -5,7 +5,11 @@
 
 /// The pointer (RFC 6901) of the value at or around `line` and `column`, both counted from one.
 pub(super) fn pointer_at(text: &[u8], line: usize, column: usize) -> String {
-    let before_line: usize = text.split_inclusive(|&byte| byte == b'\n').take(line.saturating_sub(1)).map(<[u8]>::len).sum();
+    let before_line: usize = text
+        .split_inclusive(|&byte| byte == b'\n')
+        .take(line.saturating_sub(1))
+        .map(<[u8]>::len)
+        .sum();
     let end = text.len().min(before_line + column);
     let mut scanner = Scanner { open: Vec::new() };
     let mut rest = text.get(..end).unwrap_or(text);

@@ -9,7 +9,7 @@ use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::{DirBuilder, File};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -81,11 +81,17 @@ impl StateDirectory {
 
     /// Whether the container still waits for `start`.
     pub(crate) fn has_fifo(&self) -> bool {
-        nix::sys::stat::fstatat(self.fd.as_fd(), FIFO, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+        nix::sys::stat::fstatat(self.fd.as_fd(), FIFO, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)
+            .is_ok()
     }
 
     fn open_fifo(&self, access: OFlag) -> Result<OwnedFd, Errno> {
-        openat(self.fd.as_fd(), FIFO, access | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty())
+        openat(
+            self.fd.as_fd(),
+            FIFO,
+            access | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW,
+            Mode::empty(),
+        )
     }
 
     /// Lets the container's program go: one byte through exec.fifo, which is then gone. False when nobody reads it any more.
@@ -119,7 +125,11 @@ impl StateDirectory {
 
     fn write_file(&self, name: &str, record: &Record) -> Result<(), StepError> {
         let path = self.path.join(name);
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let flags = OFlag::O_WRONLY
+            | OFlag::O_CREAT
+            | OFlag::O_TRUNC
+            | OFlag::O_CLOEXEC
+            | OFlag::O_NOFOLLOW;
         let file = openat(self.fd.as_fd(), name, flags, Mode::from_bits_truncate(0o600))
             .map_err(|errno| failed("make", &path, errno))?;
         let text = serde_json::to_vec(record)
@@ -137,7 +147,9 @@ impl StateDirectory {
             Err(errno) => return Err(failed("open", &path, errno).into()),
         };
         let mut bytes = Vec::new();
-        File::from(file).read_to_end(&mut bytes).map_err(|error| StepError::io("read", &path, &error))?;
+        File::from(file)
+            .read_to_end(&mut bytes)
+            .map_err(|error| StepError::io("read", &path, &error))?;
         // The first write is not atomic: what ends in its middle is the work of a killed process, and nothing was made after it.
         Ok(serde_json::from_slice(&bytes).ok())
     }
@@ -158,7 +170,9 @@ impl StateDirectory {
 
     fn names(&self) -> Result<Vec<String>, StepError> {
         let list = |errno| failed("list", &self.path, errno);
-        let mut dir = Dir::openat(self.fd.as_fd(), ".", OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).map_err(list)?;
+        let mut dir =
+            Dir::openat(self.fd.as_fd(), ".", OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+                .map_err(list)?;
         let mut names = Vec::new();
         for entry in dir.iter() {
             let name = entry.map_err(list)?.file_name().to_string_lossy().into_owned();
@@ -169,11 +183,6 @@ impl StateDirectory {
 
     fn unlink(&self, name: &str) -> Result<(), Errno> {
         unlinkat(self.fd.as_fd(), name, UnlinkatFlags::NoRemoveDir)
-    }
-
-    /// The open directory.
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
     }
 }
 

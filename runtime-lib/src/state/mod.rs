@@ -4,8 +4,8 @@
 //! kernel. The format belongs to this version of teu; no engine reads it.
 
 mod directory;
-pub(crate) mod process;
 pub(crate) mod pid_file;
+pub(crate) mod process;
 mod record;
 mod time;
 

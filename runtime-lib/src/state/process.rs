@@ -18,8 +18,9 @@ pub(crate) struct Identity {
 impl Identity {
     /// The process that has this number now.
     pub(crate) fn of(pid: i32) -> Result<Self, Errno> {
-        let stat = procfs::process::Process::new(pid).and_then(|process| process.stat());
-        let start_time = stat.map_err(|_| Errno::ESRCH)?.starttime;
+        // Whatever is wrong with reading it, there is no such process to speak of.
+        let stat = procfs::process::Process::new(pid).and_then(|process| process.stat()).ok();
+        let start_time = stat.ok_or(Errno::ESRCH)?.starttime;
         Ok(Self { pid, start_time })
     }
 
@@ -46,8 +47,15 @@ pub(crate) fn open(pid: i32) -> Result<OwnedFd, Errno> {
 #[allow(unsafe_code, reason = "nix has no pidfd_send_signal")]
 pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     // SAFETY: the call takes numbers and a null pointer for "as kill(2) would".
-    let answer =
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<()>(), 0) };
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<()>(),
+            0,
+        )
+    };
     Errno::result(answer).map(drop)
 }
 

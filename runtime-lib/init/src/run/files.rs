@@ -20,16 +20,26 @@ impl Interpreter {
         if self.directory != Fd::CWD {
             sys::close(self.directory);
         }
-        self.directory = resolve_directory(self.root, path).map_err(|errno| (Detail::Resolve, errno))?;
+        self.directory =
+            resolve_directory(self.root, path).map_err(|errno| (Detail::Resolve, errno))?;
         Ok(())
     }
 }
 
 /// Makes a device node; the same node that is there already will do.
-pub(super) fn make_node(directory: Fd, name: Text, mode: u64, device: u64, uid: u64, gid: u64) -> Outcome {
+pub(super) fn make_node(
+    directory: Fd,
+    name: Text,
+    mode: u64,
+    device: u64,
+    uid: u64,
+    gid: u64,
+) -> Outcome {
     match sys::mknodat(directory, name, mode, device) {
         Ok(()) if uid == 0 && gid == 0 => Ok(()),
-        Ok(()) => sys::lchownat(directory, name, uid, gid).map_err(|errno| (Detail::Attributes, errno)),
+        Ok(()) => {
+            sys::lchownat(directory, name, uid, gid).map_err(|errno| (Detail::Attributes, errno))
+        }
         Err(Errno::EEXIST) => verify_node(directory, name, mode, device),
         Err(errno) => Err((Detail::Create, errno)),
     }
@@ -40,12 +50,14 @@ fn verify_node(directory: Fd, name: Text, mode: u64, device: u64) -> Outcome {
     const TYPE: u64 = 0o170_000;
     const O_PATH_NOFOLLOW: usize =
         0o10_000_000 | if cfg!(target_arch = "aarch64") { 0o100_000 } else { 0o400_000 };
-    let fd = sys::openat(directory, name, O_PATH_NOFOLLOW, 0).map_err(|errno| (Detail::Resolve, errno))?;
+    let fd = sys::openat(directory, name, O_PATH_NOFOLLOW, 0)
+        .map_err(|errno| (Detail::Resolve, errno))?;
     let status = sys::status(fd).map_err(|errno| (Detail::Resolve, errno));
     sys::close(fd);
     let status = status?;
     let (major, minor) = status.device;
-    let same = u64::from(status.mode) & TYPE == mode & TYPE && device_number(major, minor) == device;
+    let same =
+        u64::from(status.mode) & TYPE == mode & TYPE && device_number(major, minor) == device;
     if same { Ok(()) } else { Err((Detail::Verify, Errno(0))) }
 }
 

@@ -10,7 +10,9 @@ mod mounts;
 mod process;
 mod rootfs;
 
-use crate::program::{ADDRESS, Detail, ErrnoText, Header, MAGIC, Op, Report, Slot, Step};
+use crate::program::{
+    ADDRESS, Detail, ErrnoText, Header, MAGIC, MountAttributes, Op, Report, Slot, Step,
+};
 use crate::sys::{self, Errno, Fd, Text};
 
 /// Why a step failed: which part of it, and the errno.
@@ -74,7 +76,8 @@ impl Interpreter {
     /// Performs every step until one fails or replaces this program.
     fn perform_all(&mut self) {
         for index in 0..self.header.steps {
-            let at = ADDRESS + size_of::<Header>() as u64 + u64::from(index) * size_of::<Step>() as u64;
+            let at =
+                ADDRESS + size_of::<Header>() as u64 + u64::from(index) * size_of::<Step>() as u64;
             // SAFETY: the program holds as many steps behind its header as the header says.
             let step = unsafe { read::<Step>(at) };
             if let Err((detail, errno)) = self.perform(&step) {
@@ -109,10 +112,8 @@ impl Interpreter {
             Op::SetPropagation => mounts::set_propagation(Text(a), b),
             Op::AttachRoot => mounts::attach_root(self.root),
             Op::MountFilesystem => mounts::mount_filesystem(self.root, [a, b, c, d, e, f]),
-            // SAFETY: the library put a `MountAttributes` at this address of the program.
-            Op::AttachTree => mounts::attach_tree(self.root, fd(a), Text(b), &unsafe { read(c) }),
-            // SAFETY: the library put a `MountAttributes` at this address of the program.
-            Op::SetMountAttributes => mounts::set_attributes(self.root, Text(a), &unsafe { read(b) }),
+            Op::AttachTree => mounts::attach_tree(self.root, fd(a), Text(b), &attributes(c)),
+            Op::SetMountAttributes => mounts::set_attributes(self.root, Text(a), &attributes(b)),
             Op::SetMountPropagation => mounts::set_mount_propagation(self.root, Text(a), b),
             Op::MakeDirectory => rootfs::make_directory(self.root, Text(a), b),
             Op::EnterDirectory => self.enter_directory(Text(a)),
@@ -137,6 +138,7 @@ impl Interpreter {
             Op::AdoptStdio => self.adopt_stdio(a),
             Op::AwaitStart => process::await_start(fd(a)),
             Op::CloseOnExecFrom => sys::close_range(a, sys::CLOSE_RANGE_CLOEXEC).map_err(refused),
+            Op::Personality => sys::personality(a).map_err(refused),
             Op::NotDumpable => process::not_dumpable(),
             Op::Execute => Err(refused(sys::execve(self.executable, Text(a), Text(b)))),
         }
@@ -156,7 +158,8 @@ impl Interpreter {
 
     /// Tells the library that a rendezvous is reached.
     fn notify(&self, rendezvous: u64, number: i32) -> Outcome {
-        let report = Report { step: Report::NOTIFY, detail: (rendezvous & 0xffff) as u16, errno: number };
+        let report =
+            Report { step: Report::NOTIFY, detail: (rendezvous & 0xffff) as u16, errno: number };
         sys::send(self.channel, &report.to_bytes()).map_err(refused)
     }
 
@@ -174,7 +177,8 @@ impl Interpreter {
 
     /// Says which step failed: to the library, or to the container's stderr when the library is gone.
     fn report(&self, index: u32, step: &Step, detail: Detail, errno: Errno) {
-        let report = Report { step: (index & 0xffff) as u16, detail: detail as u16, errno: errno.0 };
+        let report =
+            Report { step: (index & 0xffff) as u16, detail: detail as u16, errno: errno.0 };
         let [.., words] = step.args.first_chunk::<3>().copied().unwrap_or_default();
         if sys::send(self.channel, &report.to_bytes()).is_err() && step.op == Op::Execute as u64 {
             process::complain(Text(words), self.errno_text(errno));
@@ -200,6 +204,12 @@ fn fd(argument: u64) -> Fd {
     Fd(i32::try_from(argument).unwrap_or(-1))
 }
 
+/// The attributes of a mount at an address of the program.
+fn attributes(address: u64) -> MountAttributes {
+    // SAFETY: the library put a `MountAttributes` where its steps say.
+    unsafe { read(address) }
+}
+
 /// Reads a value out of the mapped program.
 ///
 /// # Safety
@@ -223,7 +233,9 @@ pub unsafe fn decimal_argument(argc: usize, argv: *const *const u8) -> i32 {
         return -1;
     }
     // SAFETY: argc says that there is a second argument.
-    let mut at = unsafe { argv.add(1).read() };
+    let second = unsafe { argv.add(1) };
+    // SAFETY: it is one of the strings.
+    let mut at = unsafe { second.read() };
     let mut number = 0_i32;
     loop {
         // SAFETY: the string ends with a NUL, and nothing behind it is read.

@@ -1,6 +1,6 @@
 //! Steps that change the mount namespace.
 
-use super::rootfs::{destination, resolve, resolve_nofollow};
+use super::rootfs::{destination, open_directory, permissions, resolve, resolve_nofollow};
 use super::{Failure, Interpreter, Outcome, refused};
 use crate::program::{Create, Detail, MountAttributes};
 use crate::sys::{self, Errno, Fd, Text};
@@ -32,13 +32,27 @@ pub(super) fn attach_root(root: Fd) -> Outcome {
 
 /// Mounts a filesystem onto its destination. The destination is entered and named `.`: mount(2) takes no descriptor, and this way
 /// needs no procfs.
-pub(super) fn mount_filesystem(root: Fd, [path, kind, source, flags, data, create]: [u64; 6]) -> Outcome {
+pub(super) fn mount_filesystem(
+    root: Fd,
+    [path, kind, source, flags, data, create]: [u64; 6],
+) -> Outcome {
+    let inherits = create & Create::INHERIT_MODE != 0;
+    let permissions = if inherits { permissions(root, Text(path)) } else { None };
     let target = destination(root, Text(path), create)?;
     let mounted = sys::fchdir(target)
         .and_then(|()| sys::mount(Text(source), Text::of(b".\0"), Text(kind), flags, Text(data)))
         .map_err(|errno| (Detail::Attach, errno));
     sys::close(target);
-    mounted
+    mounted?;
+    permissions.map_or(Ok(()), |mode| set_permissions(root, Text(path), mode))
+}
+
+/// Gives the directory at `path` these permissions.
+fn set_permissions(root: Fd, path: Text, mode: u16) -> Outcome {
+    let directory = open_directory(root, path).map_err(|errno| (Detail::Resolve, errno))?;
+    let changed = sys::fchmod(directory, mode).map_err(|errno| (Detail::Attributes, errno));
+    sys::close(directory);
+    changed
 }
 
 /// Attaches a detached tree, its attributes changed while nobody can see it. What is missing at the destination is made as the
@@ -68,7 +82,8 @@ pub(super) fn set_attributes(root: Fd, path: Text, change: &MountAttributes) -> 
 pub(super) fn set_mount_propagation(root: Fd, path: Text, flags: u64) -> Outcome {
     const MS_REC: u64 = 0x4000;
     let recursive = if flags & MS_REC != 0 { RECURSIVE } else { 0 };
-    let change = MountAttributes { propagation: flags & !MS_REC, recursive, ..MountAttributes::default() };
+    let change =
+        MountAttributes { propagation: flags & !MS_REC, recursive, ..MountAttributes::default() };
     set_attributes(root, path, &change)
 }
 
@@ -80,7 +95,8 @@ pub(super) fn readonly_path(root: Fd, path: Text) -> Outcome {
         Err(errno) => return Err((Detail::Resolve, errno)),
     };
     let tree = sys::clone_tree(target, true).map_err(|errno| (Detail::Tree, errno))?;
-    let change = MountAttributes { set: ATTR_RDONLY, recursive: RECURSIVE, ..MountAttributes::default() };
+    let change =
+        MountAttributes { set: ATTR_RDONLY, recursive: RECURSIVE, ..MountAttributes::default() };
     sys::mount_setattr(tree, &change).map_err(|errno| (Detail::Attributes, errno))?;
     sys::attach_tree(tree, target).map_err(|errno| (Detail::Attach, errno))?;
     sys::close(tree);
@@ -106,7 +122,8 @@ impl Interpreter {
             Err(errno) => return Err((Detail::Resolve, errno)),
         };
         let status = sys::status(target).map_err(|errno| (Detail::Resolve, errno))?;
-        let cover = if is_directory(status.mode) { self.empty_tree()? } else { self.null_device()? };
+        let cover =
+            if is_directory(status.mode) { self.empty_tree()? } else { self.null_device()? };
         let tree = sys::clone_tree(cover, false).map_err(|errno| (Detail::Tree, errno))?;
         sys::attach_tree(tree, target).map_err(|errno| (Detail::Attach, errno))?;
         sys::close(tree);
@@ -139,7 +156,8 @@ impl Interpreter {
         if let Some(fd) = self.null {
             return Ok(fd);
         }
-        let fd = resolve_nofollow(self.root, Text::of(b"/dev/null\0")).map_err(|errno| (Detail::Tree, errno))?;
+        let fd = resolve_nofollow(self.root, Text::of(b"/dev/null\0"))
+            .map_err(|errno| (Detail::Tree, errno))?;
         let status = sys::status(fd).map_err(|errno| (Detail::Tree, errno))?;
         if !is_character_device(status.mode) || status.device != NULL {
             return Err((Detail::Verify, Errno(0)));

@@ -64,7 +64,8 @@ pub(super) fn loopback_up() -> Outcome {
     const SIOCSIFFLAGS: usize = 0x8914;
     const IFF_UP: u16 = 1;
     let socket = sys::inet_socket().map_err(refused)?;
-    let mut request = InterfaceRequest { name: *b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0", flags: 0, rest: [0; 22] };
+    let mut request =
+        InterfaceRequest { name: *b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0", flags: 0, rest: [0; 22] };
     let up = sys::interface_ioctl(socket, SIOCGIFFLAGS, &mut request).and_then(|()| {
         request.flags |= IFF_UP;
         sys::interface_ioctl(socket, SIOCSIFFLAGS, &mut request)
@@ -164,14 +165,16 @@ impl Interpreter {
 
     /// Puts the container's `/dev/null` in a stream's place. A root filesystem without one keeps the host's.
     fn reopen_null(&mut self, stream: Fd) -> Outcome {
-        const O_RDWR_NOFOLLOW: usize = 2 | if cfg!(target_arch = "aarch64") { 0o100_000 } else { 0o400_000 };
+        const O_RDWR_NOFOLLOW: usize =
+            2 | if cfg!(target_arch = "aarch64") { 0o100_000 } else { 0o400_000 };
         if self.null_device().is_err() {
             return Ok(());
         }
         let Ok(fd) = sys::openat(Fd::CWD, Text::of(b"/dev/null\0"), O_RDWR_NOFOLLOW, 0) else {
             return Ok(());
         };
-        let same = sys::status(fd).is_ok_and(|status| is_character_device(status.mode) && status.device == (1, 3));
+        let same = sys::status(fd)
+            .is_ok_and(|status| is_character_device(status.mode) && status.device == (1, 3));
         let replaced = if same { sys::dup_over(fd, stream).map_err(refused) } else { Ok(()) };
         sys::close(fd);
         replaced

@@ -63,6 +63,19 @@ pub(super) fn destination(root: Fd, path: Text, create: u64) -> core::result::Re
     }
 }
 
+/// The permissions of the directory `path`, `None` when it is not there.
+pub(super) fn permissions(root: Fd, path: Text) -> Option<u16> {
+    let fd = resolve_directory(root, path).ok()?;
+    let status = sys::status(fd).ok();
+    sys::close(fd);
+    status.map(|status| status.mode & 0o7777)
+}
+
+/// Opens the directory `path` for more than reference, so that its mode can be changed.
+pub(super) fn open_directory(root: Fd, path: Text) -> sys::Result<Fd> {
+    sys::openat2(root, path, O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+}
+
 /// Makes the directory `path` and its parents; one that is there stays as it is.
 pub(super) fn make_directory(root: Fd, path: Text, mode: u64) -> Outcome {
     let fd = match resolve_directory(root, path) {
@@ -89,7 +102,12 @@ fn make(root: Fd, path: Text, file: bool, mode: u64) -> core::result::Result<Fd,
         append(&mut prefix, &mut len, name)?;
         let here = Text::of(&prefix);
         let name = Text::of(prefix.get(start..).unwrap_or_default());
-        let found = open(root, here, if last && file { 0 } else { O_DIRECTORY }, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+        let found = open(
+            root,
+            here,
+            if last && file { 0 } else { O_DIRECTORY },
+            RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+        );
         let next = match found {
             Ok(fd) => fd,
             Err(Errno::ENOENT) => make_one(parent.fd, name, last && file, mode)?,
@@ -114,7 +132,8 @@ fn make_one(parent: Fd, name: Text, file: bool, mode: u64) -> core::result::Resu
         Err(errno) => return Err((Detail::Create, errno)),
     }
     let kind = if file { O_NOFOLLOW } else { O_NOFOLLOW | O_DIRECTORY };
-    open(parent, name, kind, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS).map_err(|errno| (Detail::Create, errno))
+    open(parent, name, kind, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+        .map_err(|errno| (Detail::Create, errno))
 }
 
 /// The directory in which the next component is made.

@@ -35,7 +35,11 @@ impl Fd {
         self.0 as usize
     }
 
-    #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "descriptor numbers fit")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        reason = "descriptor numbers fit"
+    )]
     fn of(word: usize) -> Self {
         Self(word as i32)
     }
@@ -230,7 +234,14 @@ pub fn status(fd: Fd) -> Result<Status> {
     // struct statx has 256 bytes; the fields read here stand at fixed offsets on every architecture.
     let mut buffer = [0_u32; 64];
     let empty = [0_u8];
-    call!(STATX, fd.word(), Text::of(&empty).word(), AT_EMPTY_PATH, TYPE_AND_MODE, address_mut(&mut buffer))?;
+    call!(
+        STATX,
+        fd.word(),
+        Text::of(&empty).word(),
+        AT_EMPTY_PATH,
+        TYPE_AND_MODE,
+        address_mut(&mut buffer)
+    )?;
     let [_, _, _, _, _, _, _, mode, ..] = buffer;
     let [.., major, minor] = *buffer.first_chunk::<34>().unwrap_or(&[0; 34]);
     Ok(Status { mode: (mode & 0xffff) as u16, device: (major, minor) })
@@ -264,12 +275,18 @@ pub fn unlinkat(dir: Fd, name: Text) -> Result<()> {
 
 /// fchownat(2) of a name, not of what a link there points to.
 pub fn lchownat(dir: Fd, name: Text, uid: u64, gid: u64) -> Result<()> {
-    call!(FCHOWNAT, dir.word(), name.word(), uid as usize, gid as usize, AT_SYMLINK_NOFOLLOW).map(drop)
+    call!(FCHOWNAT, dir.word(), name.word(), uid as usize, gid as usize, AT_SYMLINK_NOFOLLOW)
+        .map(drop)
 }
 
 /// fchown(2) of the user alone.
 pub fn fchown_user(fd: Fd, uid: u64) -> Result<()> {
     call!(FCHOWN, fd.word(), uid as usize, u32::MAX as usize).map(drop)
+}
+
+/// fchmod(2).
+pub fn fchmod(fd: Fd, mode: u16) -> Result<()> {
+    call!(FCHMOD, fd.word(), usize::from(mode)).map(drop)
 }
 
 /// dup3(2): `to` becomes a copy of `from` that stays open at exec.
@@ -316,7 +333,8 @@ pub fn pivot_to_working_directory() -> Result<()> {
 pub fn clone_tree(fd: Fd, recursive: bool) -> Result<Fd> {
     const OPEN_TREE_CLONE: usize = 1;
     const AT_RECURSIVE: usize = 0x8000;
-    let flags = OPEN_TREE_CLONE | O_CLOEXEC | AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
+    let flags =
+        OPEN_TREE_CLONE | O_CLOEXEC | AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
     call!(OPEN_TREE, fd.word(), Text::of(b"\0").word(), flags).map(Fd::of)
 }
 
@@ -330,7 +348,8 @@ pub fn attach_tree(tree: Fd, target: Fd) -> Result<()> {
 /// move_mount(2) of a detached tree onto a path of the runtime's own.
 pub fn attach_tree_at(tree: Fd, path: Text) -> Result<()> {
     const FROM_EMPTY: usize = 0x4;
-    call!(MOVE_MOUNT, tree.word(), Text::of(b"\0").word(), Fd::CWD.word(), path.word(), FROM_EMPTY).map(drop)
+    call!(MOVE_MOUNT, tree.word(), Text::of(b"\0").word(), Fd::CWD.word(), path.word(), FROM_EMPTY)
+        .map(drop)
 }
 
 /// mount_setattr(2) of an open mount, Linux 5.12.
@@ -339,7 +358,15 @@ pub fn mount_setattr(fd: Fd, change: &MountAttributes) -> Result<()> {
     // struct mount_attr: attr_set, attr_clr, propagation, userns_fd.
     let attributes = [set, clear, propagation, userns_fd];
     let flags = AT_EMPTY_PATH | recursive as usize;
-    call!(MOUNT_SETATTR, fd.word(), Text::of(b"\0").word(), flags, address(&attributes), size_of_val(&attributes)).map(drop)
+    call!(
+        MOUNT_SETATTR,
+        fd.word(),
+        Text::of(b"\0").word(),
+        flags,
+        address(&attributes),
+        size_of_val(&attributes)
+    )
+    .map(drop)
 }
 
 /// fsopen(2), Linux 5.2.
@@ -380,6 +407,11 @@ pub fn setdomainname(name: Text, len: u64) -> Result<()> {
 pub fn setrlimit(resource: u64, soft: u64, hard: u64) -> Result<()> {
     let limit = [soft, hard];
     call!(PRLIMIT64, 0, resource as usize, address(&limit), 0).map(drop)
+}
+
+/// personality(2).
+pub fn personality(domain: u64) -> Result<()> {
+    call!(PERSONALITY, domain as usize).map(drop)
 }
 
 /// umask(2).

@@ -1,0 +1,234 @@
+//! Whole plans: golden texts, and what must be true of every one.
+
+use super::step::{HostOp, InitOp, InitStep, Rendezvous};
+use super::*;
+use crate::facts::testing::facts;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+
+fn request(waits_for_start: bool) -> Request<'static> {
+    Request {
+        id: "box",
+        bundle: Path::new("/bundle"),
+        has_console_socket: false,
+        pid_file: Some(PathBuf::from("/run/box.pid")),
+        preserve_fds: 0,
+        waits_for_start,
+    }
+}
+
+/// The default configuration, changed.
+fn config(change: impl FnOnce(&mut Value)) -> Spec {
+    let mut config: Value =
+        serde_json::from_str(include_str!("../../../fixtures/config/default.json")).unwrap();
+    change(&mut config);
+    serde_json::from_value(config).unwrap()
+}
+
+fn plan_of(spec: &Spec, waits_for_start: bool) -> Plan {
+    plan(spec, &facts(), &request(waits_for_start)).unwrap()
+}
+
+/// Configurations that take different ways through the planner.
+fn varieties() -> Vec<Spec> {
+    let set = |pointer: &'static str, value: Value| {
+        config(move |config| *config.pointer_mut(pointer).unwrap() = value)
+    };
+    let maps = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+    let user = |path: Option<&str>| {
+        config(|config| {
+            let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+            namespaces.push(match path {
+                Some(path) => json!({"type": "user", "path": path}),
+                None => json!({"type": "user"}),
+            });
+            if path.is_none() {
+                config["linux"]["uidMappings"] = maps.clone();
+                config["linux"]["gidMappings"] = maps.clone();
+            }
+        })
+    };
+    let joined = json!([{"type": "mount"}, {"type": "pid", "path": "/proc/1/ns/pid"}, {"type": "uts"}, {"type": "cgroup"}]);
+    vec![
+        config(|_| {}),
+        user(None),
+        user(Some("/proc/1/ns/user")),
+        set("/linux/namespaces", joined),
+        set("/linux/namespaces", json!([{"type": "mount"}, {"type": "uts"}, {"type": "time"}])),
+        config(|config| config["process"]["oomScoreAdj"] = json!(5)),
+        config(|config| {
+            config["process"].as_object_mut().unwrap().remove("capabilities");
+            config["mounts"] = json!([]);
+        }),
+    ]
+}
+
+fn position(plan: &Plan, wanted: impl Fn(&InitOp) -> bool) -> Option<usize> {
+    plan.init.iter().position(|step| wanted(&step.op))
+}
+
+#[test]
+fn golden_plans_are_as_they_were() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/config");
+    let mut changed = Vec::new();
+    for name in ["default", "user-namespace", "joined-namespaces", "volumes"] {
+        let text = std::fs::read_to_string(directory.join(format!("{name}.json"))).unwrap();
+        let plan = plan_of(&serde_json::from_str(&text).unwrap(), true).to_string() + "\n";
+        let golden = directory.join(format!("{name}.plan.txt"));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::File::create(&golden)
+                .and_then(|mut file| std::io::Write::write_all(&mut file, plan.as_bytes()))
+                .unwrap();
+        }
+        let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+        if expected != plan {
+            changed.push(format!("{name}:\n{plan}"));
+        }
+    }
+    assert!(
+        changed.is_empty(),
+        "plans changed; if that is meant, run again with UPDATE_GOLDEN=1:\n{}",
+        changed.join("\n")
+    );
+}
+
+/// Runs both lists against each other. Messages never block their sender, so each side is a sequence of "says" and "hears".
+fn finishes(host: &[HostOp], init: &[InitStep]) -> bool {
+    let (mut to_init, mut to_host) = (VecDeque::new(), VecDeque::new());
+    let (mut host, mut init) = (VecDeque::from_iter(host), VecDeque::from_iter(init));
+    loop {
+        let before = (host.len(), init.len());
+        while let Some(step) = host.front() {
+            match step {
+                HostOp::Release(point) => to_init.push_back(*point),
+                HostOp::AwaitInit(point) if to_host.front() != Some(point) => break,
+                HostOp::AwaitInit(_) => drop(to_host.pop_front()),
+                _ => {}
+            }
+            host.pop_front();
+        }
+        while let Some(step) = init.front() {
+            match &step.op {
+                InitOp::Notify(point) => to_host.push_back(*point),
+                InitOp::Reclone { .. } => to_host.push_back(Rendezvous::Recloned),
+                InitOp::Await(point) if to_init.front() != Some(point) => break,
+                InitOp::Await(_) => drop(to_init.pop_front()),
+                _ => {}
+            }
+            init.pop_front();
+        }
+        if before == (host.len(), init.len()) {
+            return host.is_empty() && init.is_empty() && to_init.is_empty() && to_host.is_empty();
+        }
+    }
+}
+
+#[test]
+fn the_two_processes_never_wait_for_each_other_for_ever() {
+    for (index, spec) in varieties().iter().enumerate() {
+        for waits_for_start in [true, false] {
+            let plan = plan_of(spec, waits_for_start);
+            assert!(finishes(&plan.host, &plan.init), "variety {index}:\n{plan}");
+        }
+    }
+    let plan = plan_of(&config(|_| {}), true);
+    let without: Vec<_> =
+        plan.host.iter().filter(|step| !matches!(step, HostOp::Release(_))).cloned().collect();
+    assert!(!finishes(&without, &plan.init), "the check must be able to fail");
+}
+
+#[test]
+fn the_program_runs_only_after_the_container_is_recorded() {
+    for spec in varieties() {
+        for waits_for_start in [true, false] {
+            let plan = plan_of(&spec, waits_for_start);
+            let at = |wanted: &HostOp| plan.host.iter().position(|step| step == wanted).unwrap();
+            let released = at(&HostOp::Release(Rendezvous::Recorded));
+            assert!(at(&HostOp::Record) < released);
+            assert!(
+                plan.host.iter().position(|step| matches!(step, HostOp::WritePidFile(_))).unwrap()
+                    < released
+            );
+            let recorded =
+                position(&plan, |op| *op == InitOp::Await(Rendezvous::Recorded)).unwrap();
+            let executed = position(&plan, |op| matches!(op, InitOp::Execute { .. })).unwrap();
+            assert!(recorded < executed && executed + 1 == plan.init.len());
+        }
+    }
+}
+
+#[test]
+fn intent_is_recorded_before_anything_that_delete_would_have_to_find() {
+    for spec in varieties() {
+        let plan = plan_of(&spec, true);
+        let recorded = plan.host.iter().position(|step| *step == HostOp::RecordIntent).unwrap();
+        let first = plan
+            .host
+            .iter()
+            .position(|step| step.inverse().is_some() && *step != HostOp::MakeStateDirectory);
+        assert!(recorded < first.unwrap());
+    }
+}
+
+#[test]
+fn groups_go_before_the_group_and_the_group_before_the_user_and_capabilities_last() {
+    for spec in varieties() {
+        let plan = plan_of(&spec, true);
+        let last = |wanted: fn(&InitOp) -> bool| {
+            plan.init.iter().rposition(|step| wanted(&step.op)).unwrap()
+        };
+        let groups = last(|op| matches!(op, InitOp::SetGroups(_)));
+        let gid = last(|op| matches!(op, InitOp::SetGid(_)));
+        let uid = last(|op| matches!(op, InitOp::SetUid(_)));
+        assert!(groups < gid && gid < uid);
+        if let Some(capabilities) =
+            position(&plan, |op| matches!(op, InitOp::SetCapabilities { .. }))
+        {
+            assert!(uid < capabilities);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_mounted_before_the_namespace_is_a_slave_of_the_hosts() {
+    for spec in varieties() {
+        let plan = plan_of(&spec, true);
+        let slave = position(&plan, |op| matches!(op, InitOp::SetPropagation { .. })).unwrap();
+        let first = position(&plan, |op| {
+            matches!(
+                op,
+                InitOp::AttachRoot | InitOp::AttachTree { .. } | InitOp::MountFilesystem { .. }
+            )
+        });
+        assert!(slave < first.unwrap());
+    }
+}
+
+#[test]
+fn a_process_that_is_cloned_twice_does_not_start_in_its_cgroup() {
+    let joined = config(|config| {
+        config["linux"]["namespaces"] =
+            json!([{"type": "mount"}, {"type": "uts"}, {"type": "pid", "path": "/proc/1/ns/pid"}]);
+    });
+    let plan = plan_of(&joined, true);
+    assert!(!plan.clone.into_cgroup && plan.clone.flags == 0);
+    assert!(plan.host.contains(&HostOp::JoinCgroup { all: true }));
+    assert!(plan_of(&config(|_| {}), true).clone.into_cgroup);
+}
+
+#[test]
+fn preserved_descriptors_come_before_all_others() {
+    let spec = config(|_| {});
+    let request = Request { preserve_fds: 4, ..request(true) };
+    let plan = plan(&spec, &facts(), &request).unwrap();
+    assert_eq!(plan.clone.fd_base, 7);
+    assert!(plan.descriptors.iter().all(|descriptor| descriptor.number >= 7));
+    assert!(position(&plan, |op| *op == InitOp::CloseOnExecFrom(7)).is_some());
+}
+
+#[test]
+fn an_old_kernel_is_refused_by_name() {
+    let facts = Facts { kernel: KernelVersion { major: 5, minor: 4 }, ..facts() };
+    let error = plan(&config(|_| {}), &facts, &request(true)).unwrap_err();
+    assert!(error.unsupported && error.rule.contains("this is 5.4"), "{error}");
+}
