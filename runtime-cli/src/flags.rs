@@ -68,6 +68,7 @@ pub(crate) enum Operation {
     Features,
     Help,
     Kill,
+    List,
     Plan,
     Run,
     Spec,
@@ -168,6 +169,9 @@ pub(crate) static FORCE: Flag =
     Flag::switch("force", "kill the container first; success where there is none").short("f");
 pub(crate) static SPEC_ROOTLESS: Flag =
     Flag::switch("rootless", "write a configuration for a caller without privileges");
+pub(crate) static FORMAT: Flag =
+    Flag::text("format", "format of the list: 'table' or 'json'").short("f").default("\"table\"");
+pub(crate) static QUIET: Flag = Flag::switch("quiet", "print only the ids, one a line").short("q");
 pub(crate) static JSON: Flag = Flag::switch("json", "print JSON");
 
 /// Every command, in the order in which help lists them.
@@ -237,6 +241,18 @@ given. For example, to kill the container \"ubuntu01\":
         flags: &[&ALL],
         min: 1,
         max: 2,
+    },
+    Command {
+        operation: Operation::List,
+        name: "list",
+        alias: "",
+        summary: "list the containers of this state directory",
+        arguments: "",
+        description: "\
+Lists the containers whose state is kept below --root, with the owner of each.",
+        flags: &[&FORMAT, &QUIET],
+        min: 0,
+        max: 0,
     },
     Command {
         operation: Operation::Plan,

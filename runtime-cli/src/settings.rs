@@ -22,6 +22,8 @@ const NAME_IN_RUNTIME_DIR: &str = "teu";
 pub(crate) struct Settings {
     /// The directory for the state of containers; absolute.
     pub(crate) root: PathBuf,
+    /// Somebody chose `root` by --root.
+    pub(crate) root_is_chosen: bool,
     /// `root` is below `XDG_RUNTIME_DIR`, because nobody chose one.
     root_in_runtime_dir: bool,
     /// systemd manages the cgroups.
@@ -50,7 +52,8 @@ impl Settings {
             None => default_root(&Environment::read(), sys::effective_uid(), in_user_namespace),
         };
         let systemd_cgroup = globals.switch(&flags::SYSTEMD_CGROUP) || systemd_manager;
-        Ok(Self { root, root_in_runtime_dir, systemd_cgroup })
+        let root_is_chosen = globals.text(&flags::ROOT).is_some();
+        Ok(Self { root, root_is_chosen, root_in_runtime_dir, systemd_cgroup })
     }
 
     /// Creates a root below `XDG_RUNTIME_DIR`, with the sticky bit: it tells those who clean that directory up to leave
@@ -176,8 +179,12 @@ mod tests {
     fn the_root_in_the_runtime_directory_is_private_and_sticky() {
         let scratch = std::env::temp_dir().join(format!("teu-cli-root-{}", std::process::id()));
         let root = scratch.join("teu");
-        let settings =
-            Settings { root: root.clone(), root_in_runtime_dir: true, systemd_cgroup: false };
+        let settings = Settings {
+            root: root.clone(),
+            root_is_chosen: false,
+            root_in_runtime_dir: true,
+            systemd_cgroup: false,
+        };
         let prepared = settings.prepare_root().and_then(|()| settings.prepare_root());
         let mode = fs::metadata(&root).map(|metadata| metadata.permissions().mode() & 0o7777);
         fs::remove_dir_all(&scratch).unwrap();

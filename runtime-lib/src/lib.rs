@@ -35,7 +35,9 @@ mod plan;
 mod spec;
 mod state;
 
-pub use container::{Container, ContainerId, CreateOptions, Signal, force_delete, plan_bundle};
+pub use container::{
+    Container, ContainerId, CreateOptions, Signal, force_delete, list, plan_bundle,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use oci_spec;
 pub use plan::{Plan, capability_names, mount_option_names, namespace_names};

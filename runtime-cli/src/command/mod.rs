@@ -4,6 +4,7 @@ mod create;
 mod delete;
 mod features;
 mod kill;
+mod list;
 mod plan;
 mod run;
 mod spec;
@@ -43,6 +44,7 @@ pub(crate) fn execute(operation: Operation, context: &Context<'_>) -> Result<Exi
         Operation::Features => features::execute(),
         Operation::Help => help(context),
         Operation::Kill => kill::execute(context),
+        Operation::List => list::execute(context),
         Operation::Plan => plan::execute(context),
         Operation::Run => {
             return run::execute(context).map_err(|error| error.of("teu run"));

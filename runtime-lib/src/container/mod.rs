@@ -3,11 +3,13 @@
 mod create;
 mod delete;
 mod id;
+mod list;
 mod options;
 mod signal;
 
 pub use delete::force_delete;
 pub use id::ContainerId;
+pub use list::list;
 pub use options::CreateOptions;
 pub use signal::Signal;
 

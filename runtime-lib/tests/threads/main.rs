@@ -40,7 +40,7 @@ fn a_program_with_many_threads_is_as_it_was_after_a_thousand_containers() {
     let made = all_threads(&bundle, &before);
     eprintln!("{made} containers beside {THREADS} threads: {:?}", began.elapsed());
     assert_eq!(made, CYCLES);
-    assert_eq!(Caller::look(), before);
+    before.must_be_as_it_was();
     bundle.must_be_alone();
 }
 
@@ -48,7 +48,7 @@ fn a_program_with_many_threads_is_as_it_was_after_a_thousand_containers() {
 fn all_threads(bundle: &Bundle, before: &Caller) -> usize {
     let (next, noise) = (AtomicUsize::new(0), noise::Noise::default());
     std::thread::scope(|scope| {
-        scope.spawn(|| noise.run(|_| before.must_be_the_same()));
+        scope.spawn(|| noise.run(|_| before.must_have_its_settings()));
         for _ in MAKERS + 1..THREADS {
             scope.spawn(|| noise.run(noise::everything));
         }
