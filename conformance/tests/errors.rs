@@ -173,9 +173,36 @@ fn errors_failing_hook_undoes_create() {
         let hooks = json!({ hook: [{ "path": path, "args": ["probe", "exit", "3"] }] });
         c.bundle.set("/hooks", hooks);
         let outcome = c.refused();
-        if !c.runtime().differs("crun", "1.8: says `error executing hook`") {
+        if c.runtime().differs("teu", "0.1: refuses hooks before anything is done") {
+            let _said = outcome.saying("hooks are not supported (/hooks)");
+        } else if !c.runtime().differs("crun", "1.8: says `error executing hook`") {
             let _said = outcome.saying("hook #0");
         }
+    }
+}
+
+/// What teu does not do yet it refuses by name, and never ignores. Other runtimes do most of it.
+#[test]
+fn errors_what_is_not_done_is_refused_by_name() {
+    let properties = [
+        ("/hooks", json!({ "poststop": [{ "path": "/bin/true" }] })),
+        ("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_ALLOW" })),
+        ("/linux/netDevices", json!({ "eth7": {} })),
+        ("/linux/mountLabel", json!("system_u:object_r:svirt_file_t:s0")),
+        ("/linux/intelRdt", json!({ "closID": "a" })),
+        ("/linux/memoryPolicy", json!({ "mode": "MPOL_DEFAULT" })),
+        ("/process/apparmorProfile", json!("teu-default")),
+        ("/process/selinuxLabel", json!("system_u:system_r:svirt_t:s0")),
+        ("/process/ioPriority", json!({ "class": "IOPRIO_CLASS_BE", "priority": 4 })),
+        ("/process/scheduler", json!({ "policy": "SCHED_BATCH" })),
+    ];
+    for (pointer, value) in properties {
+        let mut c = Container::new();
+        if !c.runtime().differs("teu", "0.1: refuses what it does not do") {
+            return;
+        }
+        c.bundle.set(pointer, value);
+        let _said = c.refused().saying("unsupported configuration").saying(pointer);
     }
 }
 

@@ -196,7 +196,7 @@ fn help_and_version_win_over_everything_but_a_bad_flag() {
 
 #[test]
 fn unknown_commands() {
-    for line in ["foo", "exec", "list", "checkpoint --help", "- x"] {
+    for line in ["foo", "exec", "ps", "checkpoint --help", "- x"] {
         let first = line.split(' ').next().unwrap();
         assert!(
             matches!(parse(line).request, Request::UnknownCommand(name) if name == first),
