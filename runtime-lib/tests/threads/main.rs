@@ -7,6 +7,7 @@
     reason = "a test reports by panicking, and its paths are its own"
 )]
 
+#[path = "../support/bundle.rs"]
 mod bundle;
 mod caller;
 mod noise;
@@ -34,7 +35,7 @@ fn a_program_with_many_threads_is_as_it_was_after_a_thousand_containers() {
         return;
     }
     let _watchdog = watchdog();
-    let bundle = Bundle::new();
+    let bundle = Bundle::new("threads");
     let before = Caller::look();
     let began = Instant::now();
     let made = all_threads(&bundle, &before);
@@ -82,7 +83,7 @@ fn make(bundle: &Bundle, next: &AtomicUsize) -> usize {
 fn cycle(bundle: &Bundle, number: usize) {
     let id = ContainerId::new(&format!("threads-{number}")).expect("an id");
     let mut options = CreateOptions::new(bundle.state_root(), bundle.directory());
-    options.config = Some(bundle.config(number));
+    options.config = Some(bundle.config(number, &[]));
     let container = Container::create(&id, &options).expect("create");
     container.start().expect("start");
     let status = container.wait().expect("wait");

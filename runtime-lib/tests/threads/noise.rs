@@ -2,6 +2,7 @@
 //! keeps under a lock of its own.
 #![allow(unsafe_code, reason = "calls of the C library")]
 
+use std::fs::File;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -39,6 +40,8 @@ pub(crate) fn everything(turn: usize) {
     let block = blocks.into_iter().nth(turn % SIZES.len()).unwrap_or_default();
     drop(std::mem::replace(&mut *SHARED.lock().expect("nobody panics under the lock"), block));
     assert!(std::env::var_os("TEU_NO_SUCH_VARIABLE").is_none());
+    // The numbers of descriptors are shared too: any of them may become free, and be taken, at any moment.
+    drop(File::open("/dev/null").expect("/dev/null"));
     local_time();
     if turn.is_multiple_of(1024) {
         identity();

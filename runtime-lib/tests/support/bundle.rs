@@ -13,8 +13,8 @@ pub(crate) struct Bundle {
 impl Bundle {
     /// Makes the bundle. Before there is a second thread: a process that one of them forks would hold the program open for
     /// writing, and executing it would fail (ETXTBSY).
-    pub(crate) fn new() -> Self {
-        let name = format!("threads-{}", std::process::id());
+    pub(crate) fn new(test: &str) -> Self {
+        let name = format!("{test}-{}", std::process::id());
         let directory = std::env::temp_dir().join(format!("teu-{name}"));
         let bundle = Self { directory, cgroup: format!("/teu-test/{name}") };
         for name in ["rootfs/proc", "rootfs/dev", "configs", "state"] {
@@ -35,10 +35,12 @@ impl Bundle {
         self.directory.join("state")
     }
 
-    /// The configuration of one container, in a file of its own: its cgroup is its own too.
-    pub(crate) fn config(&self, number: usize) -> PathBuf {
+    /// The configuration of one container, in a file of its own: its cgroup is its own too. The program exits at once, or waits
+    /// to be killed when it has `arguments`.
+    pub(crate) fn config(&self, number: usize, arguments: &[&str]) -> PathBuf {
         let path = self.directory.join(format!("configs/{number}.json"));
-        let config = config(&format!("{}/{number}", self.cgroup));
+        let args: Vec<_> = ["/noop"].iter().chain(arguments).collect();
+        let config = config(&format!("{}/{number}", self.cgroup), &json!(args));
         fs::write(&path, config.to_string()).expect("a configuration");
         path
     }
@@ -98,10 +100,10 @@ fn children(cgroup: &Path) -> Vec<PathBuf> {
     entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.path()).collect()
 }
 
-fn config(cgroup: &str) -> Value {
+fn config(cgroup: &str, args: &Value) -> Value {
     json!({
         "ociVersion": "1.0.2",
-        "process": { "user": { "uid": 0, "gid": 0 }, "args": ["/noop"], "cwd": "/" },
+        "process": { "user": { "uid": 0, "gid": 0 }, "args": args, "cwd": "/" },
         "root": { "path": "rootfs", "readonly": true },
         "mounts": [
             { "destination": "/proc", "type": "proc", "source": "proc" },
