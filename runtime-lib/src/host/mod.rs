@@ -144,9 +144,11 @@ impl<'a> Execution<'a> {
     /// Makes teu-init and its program, and clones the process that executes them.
     fn clone(&mut self) -> Result<(), Error> {
         let base = self.plan.clone.fd_base;
-        let temporary = std::env::temp_dir();
-        let image =
-            memory_file::executable(c"teu-init", teu_init::IMAGE, &[self.state_root, &temporary])?;
+        let image = memory_file::executable(
+            c"teu-init",
+            teu_init::IMAGE,
+            &[self.state_root, Path::new("/tmp"), Path::new("/var/tmp")],
+        )?;
         let program = memory_file::sealed(c"teu-init-program", &self.plan.encode())?;
         let (ours, theirs) = Channel::pair()?;
         let slot = |slot: Slot| base.saturating_add(slot as RawFd);

@@ -179,7 +179,7 @@ mod tests {
             words.contains(&"mount cgroup at /sys/fs/cgroup/memory (ro,memory)".to_owned()),
             "{words:?}"
         );
-        assert_eq!(words[words.len() - 1], "change the mount at /sys/fs/cgroup (ro)");
+        assert_eq!(words[words.len() - 1], "change the mount /sys/fs/cgroup: (ro)");
     }
 
     #[test]

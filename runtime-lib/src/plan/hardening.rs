@@ -80,7 +80,7 @@ mod tests {
             spec(r#"{"maskedPaths":["/proc/kcore","/proc/kcore"],"readonlyPaths":["/proc/sys"]}"#);
         let words: Vec<_> =
             path_steps(&spec).unwrap().iter().map(|step| step.op.to_string()).collect();
-        assert_eq!(words, ["make /proc/sys read-only", "mask /proc/kcore"]);
+        assert_eq!(words, ["make /proc/sys read-only", "hide /proc/kcore"]);
     }
 
     #[test]

@@ -309,7 +309,7 @@ mod tests {
         let (mounts, _) =
             plan_of(r#"[{"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["nosuid","ro","mode=755"]}]"#).unwrap();
         assert_eq!(mounts.steps[0].op.to_string(), "mount tmpfs at /dev (nosuid,mode=755)");
-        assert_eq!(mounts.last[0].op.to_string(), "change the mount at /dev (ro)");
+        assert_eq!(mounts.last[0].op.to_string(), "change the mount /dev: (ro)");
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl Parts<'_> {
         steps.extend(cgroup);
         steps.extend_from_slice(after);
         steps.extend_from_slice(&self.devices);
-        steps.push(self.process.make_cwd());
+        steps.extend(self.process.make_cwd());
         steps.extend(hardening::path_steps(self.spec)?);
         // After everything that makes files in them.
         steps.extend_from_slice(&self.mounts.last);

@@ -1,8 +1,10 @@
 //! A plan as a page to read.
 
-use super::step::DescriptorKind;
+use super::cgroup::{HierarchyPlan, Version};
+use super::step::{Descriptor, DescriptorKind, HostOp};
 use super::{Plan, namespaces};
 use std::fmt;
+use teu_init::program::Slot;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -13,8 +15,8 @@ impl fmt::Display for Plan {
         for warning in &self.warnings {
             writeln!(f, "  warning  {warning}")?;
         }
-        self.print_clone(f)?;
         self.print_cgroup(f)?;
+        self.print_clone(f)?;
         self.print_descriptors(f)?;
         writeln!(f, "\nthe caller's process")?;
         for (index, step) in self.host.iter().enumerate() {
@@ -26,70 +28,130 @@ impl fmt::Display for Plan {
         }
         writeln!(f, "\nteu-init, inside the container")?;
         for (index, step) in self.init.iter().enumerate() {
-            write!(f, "  {:>3}  {}", index + 1, step.op)?;
-            if !step.pointer.is_empty() {
-                write!(f, "  [{}]", step.pointer)?;
-            }
-            if index + 1 < self.init.len() {
-                writeln!(f)?;
-            }
+            let end = if index + 1 < self.init.len() { "\n" } else { "" };
+            write!(f, "  {:>3}  {}{}{end}", index + 1, step.op, field(&step.pointer))?;
         }
         Ok(())
     }
 }
 
+/// The configuration field behind a line.
+fn field(pointer: &str) -> String {
+    if pointer.is_empty() { String::new() } else { format!("  [{pointer}]") }
+}
+
 impl Plan {
     fn print_clone(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let made = match self.clone.flags {
-            0 => "no new namespaces".to_owned(),
-            flags => format!("new namespaces: {}", namespaces::flag_list(flags)),
+            0 => "none yet, teu-init joins or makes them".to_owned(),
+            flags => namespaces::flag_list(flags),
         };
-        let place = if self.clone.into_cgroup { ", inside its cgroup" } else { "" };
-        writeln!(f, "\nclone3\n  {made}{place}")
+        writeln!(f, "\nthe first process (clone3)")?;
+        writeln!(f, "  new namespaces   {made}")?;
+        let place = if self.clone.into_cgroup {
+            "is born in its cgroup"
+        } else {
+            "is moved into its cgroup"
+        };
+        if self.cgroup.hierarchies.is_empty() {
+            Ok(())
+        } else {
+            writeln!(f, "  cgroup           {place}")
+        }
     }
 
     fn print_cgroup(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\ncgroup")?;
         for hierarchy in &self.cgroup.hierarchies {
-            writeln!(f, "  {}", hierarchy.directory.display())?;
+            writeln!(f, "  {:<10}  {}", label(hierarchy), hierarchy.directory.display())?;
+        }
+        if !self.cgroup.writes.is_empty() {
+            writeln!(f, "\nlimits")?;
         }
         for write in &self.cgroup.writes {
-            let place = self
-                .cgroup
-                .hierarchies
-                .get(write.hierarchy)
-                .map(|hierarchy| hierarchy.name.as_str());
-            let place = place
-                .filter(|name| !name.is_empty())
-                .map_or(String::new(), |name| format!(" ({name})"));
-            writeln!(f, "  {} = {}{place}  [{}]", write.file, write.value, write.pointer)?;
+            let meaning = meaning(&write.file, &write.value);
+            writeln!(f, "  {} = {}{meaning}{}", write.file, write.value, field(&write.pointer))?;
         }
         if let Some(attachment) = &self.cgroup.device_filter {
-            let rest = if attachment.filter.default_allow { "allow" } else { "deny" };
-            writeln!(f, "  devices: {rest} all but what a rule says; the last match counts")?;
+            let rest = if attachment.filter.default_allow { "allowed" } else { "denied" };
+            writeln!(
+                f,
+                "\ndevices (r read, w write, m make a node; what no rule names is {rest})"
+            )?;
             for rule in &attachment.filter.rules {
                 let verb = if rule.allow { "allow" } else { "deny" };
-                writeln!(f, "    {verb} {rule}")?;
+                let rule = rule.to_string();
+                writeln!(f, "  {verb} {rule}{}", device_name(&rule))?;
             }
         }
         Ok(())
     }
 
     fn print_descriptors(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\nopened on the host for teu-init")?;
-        for descriptor in &self.descriptors {
-            let kind = match descriptor.kind {
-                DescriptorKind::Namespace => "namespace",
-                DescriptorKind::Tree { recursive: true, .. } => "mount tree",
-                DescriptorKind::Tree { recursive: false, .. } => "mount",
-            };
-            write!(f, "  {:>3}  {kind} {}", descriptor.number, descriptor.path.display())?;
-            if descriptor.pointer.is_empty() {
-                writeln!(f)?;
-            } else {
-                writeln!(f, "  [{}]", descriptor.pointer)?;
-            }
+        writeln!(f, "\nwhat teu-init inherits")?;
+        let base = self.clone.fd_base;
+        let mut lines = vec![
+            (base + Slot::Program as i32, "its steps, a sealed memory file".to_owned()),
+            (base + Slot::Channel as i32, "a socket to the caller".to_owned()),
+        ];
+        if self.host.contains(&HostOp::MakeExecFifo) {
+            lines.push((base + Slot::Fifo as i32, "exec.fifo, to wait for `start`".to_owned()));
         }
-        Ok(())
+        lines.extend(
+            self.descriptors.iter().map(|descriptor| (descriptor.number, describe(descriptor))),
+        );
+        lines.sort();
+        lines.iter().try_for_each(|(number, words)| writeln!(f, "  {number:>3}  {words}"))
     }
+}
+
+fn describe(descriptor: &Descriptor) -> String {
+    let kind = match descriptor.kind {
+        DescriptorKind::Namespace => "the namespace",
+        DescriptorKind::Tree { recursive: true, .. } => "a copy of the mounts at",
+        DescriptorKind::Tree { recursive: false, .. } => "a copy of the mount at",
+    };
+    format!("{kind} {}{}", descriptor.path.display(), field(&descriptor.pointer))
+}
+
+/// What a hierarchy is known by.
+fn label(hierarchy: &HierarchyPlan) -> &str {
+    match hierarchy.version {
+        Version::V1 => &hierarchy.name,
+        Version::V2 => "v2",
+    }
+}
+
+/// What a value written to a cgroup means, where the number alone does not say it.
+fn meaning(file: &str, value: &str) -> String {
+    const MIB: u64 = 1 << 20;
+    match (file, value.parse::<u64>()) {
+        ("devices.allow" | "devices.deny", _) => device_name(value),
+        (file, Ok(bytes)) if file.starts_with("memory.") && bytes >= MIB && bytes % MIB == 0 => {
+            format!(" ({} MiB)", bytes / MIB)
+        }
+        _ => String::new(),
+    }
+}
+
+/// The well-known name of the device in a rule.
+fn device_name(rule: &str) -> String {
+    const NAMES: &[(&str, &str)] = &[
+        ("a", "everything"),
+        ("c *:* m", "make nodes, which is not to open them"),
+        ("b *:* m", "make nodes, which is not to open them"),
+        ("c 1:3 rwm", "/dev/null"),
+        ("c 1:5 rwm", "/dev/zero"),
+        ("c 1:7 rwm", "/dev/full"),
+        ("c 1:8 rwm", "/dev/random"),
+        ("c 1:9 rwm", "/dev/urandom"),
+        ("c 5:0 rwm", "/dev/tty"),
+        ("c 5:2 rwm", "/dev/ptmx"),
+        ("c 136:* rwm", "/dev/pts"),
+        ("c 10:200 rwm", "/dev/net/tun"),
+    ];
+    NAMES
+        .iter()
+        .find(|(known, _)| *known == rule)
+        .map_or(String::new(), |(_, name)| format!(" ({name})"))
 }

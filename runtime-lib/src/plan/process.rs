@@ -154,8 +154,10 @@ fn refuse_what_is_not_done(process: &Process) -> Result<(), PlanError> {
 
 impl ProcessPlan {
     /// Makes the working directory below the root, with everything that leads to it.
-    pub(super) fn make_cwd(&self) -> InitStep {
-        InitStep::new(InitOp::MakeDirectory { path: self.cwd.clone(), mode: 0o755 }, "/process/cwd")
+    pub(super) fn make_cwd(&self) -> Option<InitStep> {
+        let is_root = self.cwd.trim_start_matches('/').is_empty();
+        let op = InitOp::MakeDirectory { path: self.cwd.clone(), mode: 0o755 };
+        (!is_root).then(|| InitStep::new(op, "/process/cwd"))
     }
 
     /// The steps from the finished filesystem to the chosen program.
@@ -164,49 +166,63 @@ impl ProcessPlan {
         let mut steps = vec![
             InitStep::new(InitOp::AdoptStdio { uid: self.uid }, user),
             InitStep::new(InitOp::Umask(self.umask), "/process/user/umask"),
+        ];
+        if self.changes_user() {
             // As root first: the user may not be able to reach a directory that root can (and on some network
             // filesystems it is the other way round).
-            InitStep::new(
-                InitOp::ChangeDirectory { path: self.cwd.clone(), may_wait: true },
-                "/process/cwd",
-            ),
-        ];
-        steps.extend(
-            self.personality
-                .map(|domain| InitStep::new(InitOp::Personality(domain), "/linux/personality")),
-        );
+            steps.push(self.enter_cwd(true));
+        }
+        let personality = self.personality.map(InitOp::Personality);
+        steps.extend(personality.map(|op| InitStep::new(op, "/linux/personality")));
         if self.no_new_privileges {
             steps.push(InitStep::new(InitOp::NoNewPrivileges, "/process/noNewPrivileges"));
         }
-        if let Some(sets) = self.capabilities {
-            let op =
-                InitOp::BoundingCapabilities { mask: sets.bounding, last: self.last_capability };
-            steps.push(InitStep::new(op, "/process/capabilities/bounding"));
-            steps.push(InitStep::new(InitOp::KeepCapabilities(true), "/process/capabilities"));
-        }
+        steps.extend(self.before_user());
         if can_set_groups {
             // Always, also the empty list: the caller's groups are not the container's.
-            steps.push(InitStep::new(
-                InitOp::SetGroups(self.groups.clone()),
-                "/process/user/additionalGids",
-            ));
+            let op = InitOp::SetGroups(self.groups.clone());
+            steps.push(InitStep::new(op, "/process/user/additionalGids"));
         }
         steps.push(InitStep::new(InitOp::SetGid(self.gid), "/process/user/gid"));
         steps.push(InitStep::new(InitOp::SetUid(self.uid), "/process/user/uid"));
-        if let Some(sets) = self.capabilities {
-            let Sets { effective, permitted, inheritable, ambient, .. } = sets;
-            let op = InitOp::SetCapabilities { effective, permitted, inheritable };
-            steps.push(InitStep::new(InitOp::KeepCapabilities(false), "/process/capabilities"));
-            steps.push(InitStep::new(op, "/process/capabilities"));
-            steps.push(InitStep::new(
-                InitOp::AmbientCapabilities(ambient),
-                "/process/capabilities/ambient",
-            ));
-        }
-        let path = self.cwd.clone();
-        steps
-            .push(InitStep::new(InitOp::ChangeDirectory { path, may_wait: false }, "/process/cwd"));
+        steps.extend(self.after_user());
+        steps.push(self.enter_cwd(false));
         steps.push(self.find());
+        steps
+    }
+
+    /// Whether the process gives up being root, with which the kernel takes its capabilities (capabilities(7)).
+    fn changes_user(&self) -> bool {
+        self.uid != 0
+    }
+
+    fn enter_cwd(&self, may_wait: bool) -> InitStep {
+        InitStep::new(InitOp::ChangeDirectory { path: self.cwd.clone(), may_wait }, "/process/cwd")
+    }
+
+    /// Capabilities before the user changes: the bounding set needs CAP_SETPCAP.
+    fn before_user(&self) -> Vec<InitStep> {
+        let Some(sets) = self.capabilities else { return Vec::new() };
+        let op = InitOp::BoundingCapabilities { mask: sets.bounding, last: self.last_capability };
+        let mut steps = vec![InitStep::new(op, "/process/capabilities/bounding")];
+        if self.changes_user() {
+            steps.push(InitStep::new(InitOp::KeepCapabilities(true), "/process/capabilities"));
+        }
+        steps
+    }
+
+    /// Capabilities after the user has changed: what was kept becomes what was asked for.
+    fn after_user(&self) -> Vec<InitStep> {
+        let Some(sets) = self.capabilities else { return Vec::new() };
+        let Sets { effective, permitted, inheritable, ambient, .. } = sets;
+        let mut steps = Vec::new();
+        if self.changes_user() {
+            steps.push(InitStep::new(InitOp::KeepCapabilities(false), "/process/capabilities"));
+        }
+        let op = InitOp::SetCapabilities { effective, permitted, inheritable };
+        steps.push(InitStep::new(op, "/process/capabilities"));
+        let op = InitOp::AmbientCapabilities(ambient);
+        steps.push(InitStep::new(op, "/process/capabilities/ambient"));
         steps
     }
 

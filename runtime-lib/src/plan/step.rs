@@ -120,7 +120,7 @@ impl fmt::Display for HostOp {
         match self {
             Self::MakeStateDirectory => f.write_str("make the state directory"),
             Self::MakeExecFifo => f.write_str("make exec.fifo, through which `start` speaks"),
-            Self::RecordIntent => f.write_str("record the cgroup in state.json"),
+            Self::RecordIntent => f.write_str("write down in state.json what is about to be made"),
             Self::MakeCgroup => f.write_str("make the cgroup"),
             Self::ApplyLimits => f.write_str("write the cgroup's limits and device rules"),
             Self::OpenDescriptors => {
@@ -355,8 +355,12 @@ impl fmt::Display for InitOp {
         use super::mount_options::{flag_names, propagation_name};
         use super::namespaces::flag_list;
         match self {
-            Self::NotDumpable => f.write_str("be invisible to ptrace"),
-            Self::CloseFrom(fd) => write!(f, "close descriptors from {fd} on"),
+            Self::NotDumpable => {
+                f.write_str("keep other processes from looking into this one (not dumpable)")
+            }
+            Self::CloseFrom(fd) => {
+                write!(f, "close what the caller left open, from descriptor {fd} on")
+            }
             Self::ResetSignals => f.write_str("set every signal to its default action"),
             Self::Await(point) => write!(f, "wait until {}", point.words()),
             Self::Notify(point) => write!(f, "tell the host: {}", point.words()),
@@ -371,7 +375,11 @@ impl fmt::Display for InitOp {
             Self::Personality(domain) => write!(f, "set the execution domain to {domain:#x}"),
             Self::SetUid(uid) => write!(f, "become user {uid}"),
             Self::SetGid(gid) => write!(f, "become group {gid}"),
-            Self::SetGroups(gids) => write!(f, "set supplementary groups {gids:?}"),
+            Self::SetGroups(gids) => match gids.as_slice() {
+                [] => f.write_str("have no supplementary groups"),
+                gids => write!(f, "have supplementary groups {gids:?}"),
+            },
+            Self::AmbientCapabilities(0) => f.write_str("have no ambient capabilities"),
             Self::AmbientCapabilities(mask) => {
                 write!(f, "set ambient capabilities {}", names(*mask))
             }
@@ -379,9 +387,10 @@ impl fmt::Display for InitOp {
             Self::StartSession => f.write_str("start a session"),
             Self::WriteFile { path, text } => write!(f, "write {:?} to {path}", text.trim_end()),
             Self::SetPropagation { path, flags } => {
-                write!(f, "make mounts at {path} {}", propagation_name(*flags))
+                let name = propagation_name(*flags);
+                write!(f, "keep mounts made here from appearing on the host (make {path} {name})")
             }
-            Self::AttachRoot => f.write_str("attach the root filesystem"),
+            Self::AttachRoot => f.write_str("attach the root filesystem in this mount namespace"),
             Self::MountFilesystem { destination, kind, flags, data, .. } => {
                 write!(f, "mount {kind} at {destination}")?;
                 let mut options = flag_names(*flags);
@@ -392,7 +401,7 @@ impl fmt::Display for InitOp {
                 write!(f, "bind {} at {destination}{attributes}", source.display())
             }
             Self::SetMountAttributes { path, attributes } => {
-                write!(f, "change the mount at {path}{attributes}")
+                write!(f, "change the mount {path}:{attributes}")
             }
             Self::SetMountPropagation { path, flags } => {
                 write!(f, "make the mount at {path} {}", propagation_name(*flags))
@@ -406,9 +415,11 @@ impl fmt::Display for InitOp {
                 write!(f, "make device {name} ({major}:{minor}, mode {:04o})", mode & 0o7777)
             }
             Self::MakeLink { name, target, .. } => write!(f, "link {name} to {target}"),
-            Self::MaskPath(path) => write!(f, "mask {path}"),
+            Self::MaskPath(path) => write!(f, "hide {path}"),
             Self::ReadonlyPath(path) => write!(f, "make {path} read-only"),
-            Self::PivotRoot => f.write_str("make the root filesystem / (pivot_root)"),
+            Self::PivotRoot => f.write_str(
+                "swap roots: the root filesystem becomes / and the host's is let go (pivot_root)",
+            ),
             Self::SetHostname(name) => write!(f, "set the host name to {name:?}"),
             Self::SetDomainname(name) => write!(f, "set the NIS domain name to {name:?}"),
             Self::SetRlimit(limit) => write!(f, "set resource limit {limit}"),
@@ -421,14 +432,12 @@ impl fmt::Display for InitOp {
                     if permitted == effective { "same".to_owned() } else { names(*permitted) };
                 write!(f, "; permitted {same}; inheritable {}", names(*inheritable))
             }
-            Self::KeepCapabilities(true) => {
-                f.write_str("keep capabilities over the change of user")
-            }
-            Self::KeepCapabilities(false) => f.write_str("keep capabilities no longer"),
+            Self::KeepCapabilities(true) => f.write_str("keep capabilities while the user changes"),
+            Self::KeepCapabilities(false) => f.write_str("stop keeping capabilities"),
             Self::NoNewPrivileges => f.write_str("allow no new privileges from here on"),
             Self::Umask(mask) => write!(f, "set the umask to {mask:04o}"),
             Self::ChangeDirectory { path, may_wait: true } => {
-                write!(f, "enter {path}, if root may")
+                write!(f, "enter {path} as root, if root may")
             }
             Self::ChangeDirectory { path, .. } => write!(f, "enter {path}"),
             Self::FindExecutable { name, candidates } if candidates.len() == 1 => {
@@ -439,7 +448,7 @@ impl fmt::Display for InitOp {
             }
             Self::AdoptStdio { uid } => write!(f, "give stdin, stdout and stderr to user {uid}"),
             Self::AwaitStart => f.write_str("wait for `start` (exec.fifo)"),
-            Self::CloseOnExecFrom(fd) => write!(f, "close descriptors from {fd} on at exec"),
+            Self::CloseOnExecFrom(fd) => write!(f, "let descriptors from {fd} on close at exec"),
             Self::Execute { args, .. } => write!(f, "execute {args:?}"),
         }
     }
