@@ -71,13 +71,17 @@ impl Cgroup {
         self.members.iter().find(target).map(|member| member.directory.as_fd())
     }
 
-    /// Writes the limits and attaches the device filter, in the order of the plan.
+    /// Writes the limits, on v1 with the device rules among them, in the order of the plan.
     pub(crate) fn apply(&self, plan: &CgroupPlan) -> Result<(), StepError> {
         if self.members.is_empty() {
             return Ok(());
         }
         plan.checks.iter().try_for_each(|check| self.check(check))?;
-        plan.writes.iter().try_for_each(|write| self.write(write))?;
+        plan.writes.iter().try_for_each(|write| self.write(write))
+    }
+
+    /// Attaches the device filter of cgroup v2.
+    pub(crate) fn filter_devices(&self, plan: &CgroupPlan) -> Result<(), StepError> {
         if let Some(attachment) = &plan.device_filter
             && let Some(member) = self.members.get(attachment.hierarchy)
         {

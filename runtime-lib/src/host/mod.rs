@@ -96,6 +96,7 @@ impl<'a> Execution<'a> {
             HostOp::RecordIntent => Ok(self.directory()?.write_first(&self.record)?),
             HostOp::MakeCgroup => self.make_cgroup(),
             HostOp::ApplyLimits => Ok(self.cgroup()?.apply(&self.plan.cgroup)?),
+            HostOp::FilterDevices => Ok(self.cgroup()?.filter_devices(&self.plan.cgroup)?),
             HostOp::OpenDescriptors => self.open_descriptors(),
             HostOp::Clone => self.clone(),
             HostOp::JoinCgroup { all: false } => Ok(self.cgroup()?.join(self.process()?.pid)?),

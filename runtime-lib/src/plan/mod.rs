@@ -166,6 +166,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         devices,
         root_propagation,
         join_cgroup: join_cgroup(&cgroup, into_cgroup),
+        filters_devices: cgroup.device_filter.is_some(),
         has_cgroup: !cgroup.hierarchies.is_empty(),
         waits_for_start: request.waits_for_start,
         pid_file: request.pid_file.clone(),

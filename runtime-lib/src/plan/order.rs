@@ -27,6 +27,8 @@ pub(super) struct Parts<'a> {
     pub(super) root_propagation: Option<u64>,
     /// How the process is moved into its cgroups, where the clone does not put it into all of them.
     pub(super) join_cgroup: Option<HostOp>,
+    /// Whether devices are filtered by a program attached to the cgroup.
+    pub(super) filters_devices: bool,
     /// Whether the host has cgroups.
     pub(super) has_cgroup: bool,
     /// Whether the container waits for `start`.
@@ -64,6 +66,10 @@ impl Parts<'_> {
         }
         if let Some(join) = self.join_cgroup.clone() {
             steps.extend([join, HostOp::Release(Rendezvous::CgroupJoined)]);
+        }
+        if self.filters_devices {
+            // While teu-init mounts, which opens no device: the kernel takes its time to verify the filter.
+            steps.push(HostOp::FilterDevices);
         }
         steps.extend(self.process.oom_score_adj.map(HostOp::SetOomScoreAdj));
         if self.rlimits_from_outside() {

@@ -55,8 +55,10 @@ pub(crate) enum HostOp {
     RecordIntent,
     /// Make the cgroup. Leaves behind: the cgroup.
     MakeCgroup,
-    /// Write the limits and the device rules.
+    /// Write the limits.
     ApplyLimits,
+    /// Attach the device filter.
+    FilterDevices,
     /// Open the descriptors that teu-init inherits.
     OpenDescriptors,
     /// Clone the container's first process. Leaves behind: the process.
@@ -102,6 +104,7 @@ impl HostOp {
             Self::MakeExecFifo
             | Self::RecordIntent
             | Self::ApplyLimits
+            | Self::FilterDevices
             | Self::OpenDescriptors
             | Self::JoinCgroup { .. }
             | Self::WriteIdMaps { .. }
@@ -122,7 +125,8 @@ impl fmt::Display for HostOp {
             Self::MakeExecFifo => f.write_str("make exec.fifo, through which `start` speaks"),
             Self::RecordIntent => f.write_str("write down in state.json what is about to be made"),
             Self::MakeCgroup => f.write_str("make the cgroup"),
-            Self::ApplyLimits => f.write_str("write the cgroup's limits and device rules"),
+            Self::ApplyLimits => f.write_str("write the cgroup's limits"),
+            Self::FilterDevices => f.write_str("attach the device filter to the cgroup"),
             Self::OpenDescriptors => {
                 f.write_str("open the root filesystem, bind sources and namespaces")
             }

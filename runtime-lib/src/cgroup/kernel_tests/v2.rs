@@ -156,7 +156,7 @@ fn the_device_filter_decides_what_can_be_opened() {
             run_in(&cgroup, ": < /dev/kmsg").success(),
             "without a filter everything is allowed"
         );
-        cgroup.apply(&plan).unwrap();
+        cgroup.filter_devices(&plan).unwrap();
         assert_device_rules_hold(&cgroup);
     });
 }
@@ -165,13 +165,13 @@ fn the_device_filter_decides_what_can_be_opened() {
 fn an_old_filter_on_a_reused_cgroup_is_replaced() {
     on_v2("old filter", |place| {
         let strict = place.plan(&deny_all());
-        Cgroup::create(&strict).unwrap().apply(&strict).unwrap();
+        Cgroup::create(&strict).unwrap().filter_devices(&strict).unwrap();
         let kmsg = json!({ "devices": [
             { "allow": true, "type": "c", "major": 1, "minor": 11, "access": "r" },
         ]});
         let lenient = place.plan(&kmsg);
         let cgroup = Cgroup::create(&lenient).unwrap();
-        cgroup.apply(&lenient).unwrap();
+        cgroup.filter_devices(&lenient).unwrap();
         let attached = sys::attached_device_programs(cgroup.clone_fd().unwrap()).unwrap();
         assert_eq!(attached.len(), 1);
         assert!(run_in(&cgroup, ": < /dev/kmsg").success());
