@@ -6,7 +6,6 @@
 use crate::args::Values;
 use crate::exit::Failure;
 use crate::flags;
-use crate::time;
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal as _};
@@ -87,7 +86,7 @@ impl Log {
             // A person reads this.
             return write(&mut stderr.lock(), &format!("{level}: {message}\n"));
         }
-        let now = time::rfc3339(SystemTime::now());
+        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let line = if self.json { json(level, message, &now) } else { text(level, message, &now) };
         match &self.file {
             Some(file) => write(&mut file.as_ref(), &line),

@@ -13,7 +13,6 @@ mod help;
 mod log;
 mod settings;
 mod sys;
-mod time;
 mod version;
 
 use args::{Invocation, Request};

@@ -6,7 +6,7 @@ use crate::facts::{self, Facts};
 use crate::host;
 use crate::plan::{self, Plan, Request};
 use crate::spec;
-use crate::state::{self, Record};
+use crate::state::Record;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -104,7 +104,7 @@ fn record(plan: &Plan) -> Result<Record> {
         id: plan.id.clone(),
         bundle: plan.bundle.clone(),
         rootfs: plan.rootfs.clone(),
-        created: state::rfc3339(SystemTime::now()),
+        created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
         annotations: plan.annotations.clone(),
         init: None,
         boot_id: boot_id.trim_end().to_owned(),

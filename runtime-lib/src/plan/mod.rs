@@ -124,11 +124,7 @@ impl Plan {
 
 /// Plans a container.
 pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Plan, PlanError> {
-    if facts.kernel < KernelVersion::OLDEST {
-        let rule =
-            format!("teu needs Linux {} or later; this is {}", KernelVersion::OLDEST, facts.kernel);
-        return Err(PlanError::unsupported("", rule));
-    }
+    check_kernel(facts)?;
     refusals::check(spec)?;
     terminal::check(spec, request)?;
     let mut warnings = Vec::new();
@@ -188,6 +184,16 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         host,
         init,
     })
+}
+
+/// Refuses kernels that lack what every container needs.
+fn check_kernel(facts: &Facts) -> Result<(), PlanError> {
+    if facts.kernel >= KernelVersion::OLDEST {
+        return Ok(());
+    }
+    let rule =
+        format!("teu needs Linux {} or later; this is {}", KernelVersion::OLDEST, facts.kernel);
+    Err(PlanError::unsupported("", rule))
 }
 
 /// How the first process is cloned.

@@ -7,10 +7,8 @@ mod directory;
 pub(crate) mod pid_file;
 pub(crate) mod process;
 mod record;
-mod time;
 
 pub(crate) use directory::StateDirectory;
 pub(crate) use process::Identity;
 pub(crate) use record::Record;
 pub use record::{State, Status};
-pub(crate) use time::rfc3339;
