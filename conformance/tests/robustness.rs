@@ -163,6 +163,9 @@ fn robustness_many_creates_at_once() {
 #[test]
 fn robustness_one_id_is_given_once() {
     const ROUNDS: usize = 50;
+    if Runtime::under_test().differs("runc < 1.2", "refuses both of two creates now and then") {
+        return;
+    }
     let mut first = Container::new();
     let mut second = first.beside();
     let own = second.id().to_owned();
@@ -182,7 +185,10 @@ fn robustness_one_id_is_given_once() {
             outcomes.into_iter().partition(|outcome| outcome.code() == 0);
         assert_eq!(made.len(), 1, "round {round}: {failed:?}");
         for outcome in failed {
-            let _failed = outcome.fails().saying("exist");
+            let failed = outcome.fails();
+            if !first.runtime().differs("crun", "1.8: may say `cannot create state directory`") {
+                let _said = failed.saying("exist");
+            }
         }
         assert_eq!(first.status(), "created");
         let _deleted = first.command(["delete", "--force", first.id()]).run().ok();
