@@ -27,7 +27,12 @@ fn a_handle_of_a_deleted_container_does_not_reach_its_successor() {
     let old = Container::load(&options.state_root, &id).expect("load");
     first.delete(false).expect("delete");
     let second = Container::run(&id, &options).expect("run");
-    let answers = [old.start(), old.kill(Signal::KILL), old.delete(false), old.delete(true)];
+    let answers = [
+        old.start().map(drop),
+        old.kill(Signal::KILL),
+        old.delete(false).map(drop),
+        old.delete(true).map(drop),
+    ];
     let status = second.state().map(|state| state.status);
     clean_up(&first, &second);
     assert_eq!(status.expect("the state of the second"), Status::Running, "after {answers:?}");
@@ -37,7 +42,7 @@ fn a_handle_of_a_deleted_container_does_not_reach_its_successor() {
 /// Ends what lives, and takes both exit statuses.
 fn clean_up(first: &Container, second: &Container) {
     let note = |error: Error| eprintln!("cleaning up: {error}");
-    second.delete(true).unwrap_or_else(note);
+    second.delete(true).map(drop).unwrap_or_else(note);
     for container in [first, second] {
         container.wait().map(drop).unwrap_or_else(note);
     }
