@@ -173,9 +173,7 @@ fn errors_failing_hook_undoes_create() {
         let hooks = json!({ hook: [{ "path": path, "args": ["probe", "exit", "3"] }] });
         c.bundle.set("/hooks", hooks);
         let outcome = c.refused();
-        if c.runtime().differs("teu", "0.1: refuses hooks before anything is done") {
-            let _said = outcome.saying("hooks are not supported (/hooks)");
-        } else if !c.runtime().differs("crun", "1.8: says `error executing hook`") {
+        if !c.runtime().differs("crun", "1.8: says `error executing hook`") {
             let _said = outcome.saying("hook #0");
         }
     }
@@ -185,7 +183,8 @@ fn errors_failing_hook_undoes_create() {
 #[test]
 fn errors_what_is_not_done_is_refused_by_name() {
     let properties = [
-        ("/hooks", json!({ "poststop": [{ "path": "/bin/true" }] })),
+        ("/hooks", json!({ "startContainer": [{ "path": "/bin/true" }] })),
+        ("/hooks", json!({ "createContainer": [{ "path": "/bin/true" }] })),
         ("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_ALLOW" })),
         ("/linux/netDevices", json!({ "eth7": {} })),
         ("/linux/mountLabel", json!("system_u:object_r:svirt_file_t:s0")),

@@ -36,9 +36,9 @@ mod spec;
 mod state;
 
 pub use container::{
-    Container, ContainerId, CreateOptions, Signal, force_delete, list, plan_bundle,
+    Container, ContainerId, CreateOptions, Signal, Warnings, force_delete, list, plan_bundle,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use oci_spec;
-pub use plan::{Plan, capability_names, mount_option_names, namespace_names};
+pub use plan::{Plan, capability_names, hook_names, mount_option_names, namespace_names};
 pub use state::{State, Status};

@@ -7,8 +7,11 @@ use teu::Container;
 
 pub(super) fn execute(context: &Context<'_>) -> Result<(), Failure> {
     let (root, id) = (&context.settings.root, context.id()?);
-    if context.values.switch(&flags::FORCE) {
-        return Ok(teu::force_delete(root, &id)?);
-    }
-    Ok(Container::load(root, &id)?.delete(false)?)
+    let warnings = if context.values.switch(&flags::FORCE) {
+        teu::force_delete(root, &id)?
+    } else {
+        Container::load(root, &id)?.delete(false)?
+    };
+    context.warn(&warnings);
+    Ok(())
 }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 struct Features {
     oci_version_min: &'static str,
     oci_version_max: &'static str,
-    hooks: &'static [&'static str],
+    hooks: Vec<&'static str>,
     mount_options: Vec<&'static str>,
     linux: Linux,
     annotations: BTreeMap<&'static str, &'static str>,
@@ -70,7 +70,7 @@ fn features() -> Features {
     Features {
         oci_version_min: "1.0.0",
         oci_version_max: version::SPEC,
-        hooks: &[],
+        hooks: teu::hook_names(),
         mount_options: teu::mount_option_names(),
         linux: Linux {
             namespaces: teu::namespace_names(),
@@ -107,7 +107,7 @@ mod tests {
         assert!(text.starts_with("{\n    \"ociVersionMin\": \"1.0.0\",\n"), "{text}");
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["ociVersionMax"], "1.3.0");
-        assert_eq!(value["hooks"], json!([]));
+        assert_eq!(value["hooks"], json!(teu::hook_names()));
         assert!(value["mountOptions"].as_array().unwrap().contains(&json!("ro")));
         let linux = &value["linux"];
         assert!(linux["namespaces"].as_array().unwrap().contains(&json!("mount")));

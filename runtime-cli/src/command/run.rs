@@ -39,8 +39,12 @@ fn in_foreground(
         return ended.map(Exit::Container);
     }
     // Nobody watches over the container any more, so it goes in any case. Its exit status is worth more than this error.
-    if let Err(error) = container.delete(true) {
-        context.log.warning(format_args!("the container has ended and is not deleted: {error}"));
+    match container.delete(true) {
+        Ok(warnings) => context.warn(&warnings),
+        Err(error) => {
+            let words = format_args!("the container has ended and is not deleted: {error}");
+            context.log.warning(words);
+        }
     }
     ended.map(Exit::Container)
 }

@@ -5,5 +5,6 @@ use crate::exit::Failure;
 use teu::Container;
 
 pub(super) fn execute(context: &Context<'_>) -> Result<(), Failure> {
-    Ok(Container::load(&context.settings.root, &context.id()?)?.start()?)
+    context.warn(&Container::load(&context.settings.root, &context.id()?)?.start()?);
+    Ok(())
 }

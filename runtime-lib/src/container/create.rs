@@ -28,13 +28,18 @@ pub(super) fn launch(
             ErrorKind::AlreadyExists => error,
             _ => error.during("unable to start container process"),
         })?;
-    Ok(Container {
+    let mut container = Container {
         id: id.clone(),
         directory: launched.directory,
         record: launched.record,
         init: Some(launched.pidfd),
         warnings: plan.warnings,
-    })
+    };
+    if !waits_for_start {
+        let warnings = container.run_poststart();
+        container.warnings.extend(warnings);
+    }
+    Ok(container)
 }
 
 /// Plans.
@@ -109,6 +114,7 @@ fn record(plan: &Plan) -> Result<Record> {
         init: None,
         boot_id: boot_id.trim_end().to_owned(),
         cgroups: plan.cgroup.directories(),
+        hooks: plan.hooks.clone(),
         shared_pid_namespace: plan.shared_pid_namespace,
     })
 }

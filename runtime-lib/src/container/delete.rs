@@ -1,8 +1,9 @@
 //! delete: everything that create left, undone.
 
-use super::{Container, ContainerId};
+use super::{Container, ContainerId, Warnings};
 use crate::cgroup;
 use crate::error::{Error, ErrorKind, Result, StepError};
+use crate::host::hooks;
 use crate::state::process;
 use crate::state::{Identity, Record, StateDirectory, Status};
 use std::path::Path;
@@ -11,7 +12,7 @@ use std::path::Path;
 const PATIENCE_MS: u16 = 10_000;
 
 /// Removes a container.
-pub(super) fn delete(container: &Container, force: bool) -> Result<()> {
+pub(super) fn delete(container: &Container, force: bool) -> Result<Warnings> {
     match container.status()? {
         Status::Stopped | Status::Created => {}
         Status::Creating => {
@@ -38,9 +39,9 @@ pub(super) fn delete(container: &Container, force: bool) -> Result<()> {
 /// # Errors
 ///
 /// When another process is just creating the container, or something cannot be removed.
-pub fn force_delete(state_root: &Path, id: &ContainerId) -> Result<()> {
+pub fn force_delete(state_root: &Path, id: &ContainerId) -> Result<Warnings> {
     let directory = match StateDirectory::open(state_root, id.as_str()) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Warnings::new()),
         answer => answer?,
     };
     let Some(_lock) = directory.try_lock()? else {
@@ -52,19 +53,24 @@ pub fn force_delete(state_root: &Path, id: &ContainerId) -> Result<()> {
     match directory.read()? {
         Some(record) => remove(&directory, &record),
         // Killed before it wrote down what it was about to make, so before it made anything.
-        None => Ok(directory.remove()?),
+        None => {
+            directory.remove()?;
+            Ok(Warnings::new())
+        }
     }
 }
 
 /// Ends what is left of the processes, and removes what was made.
-fn remove(directory: &StateDirectory, record: &Record) -> Result<()> {
+fn remove(directory: &StateDirectory, record: &Record) -> Result<Warnings> {
     if let Some(init) = record.init {
         end(init)?;
     }
     // Processes that outlived the first one, or that were never written down.
     cgroup::kill_all(&record.cgroups, libc::SIGKILL)?;
     cgroup::remove(&record.cgroups)?;
-    Ok(directory.remove()?)
+    directory.remove()?;
+    // Last: what they see is a container that is gone.
+    Ok(hooks::run_each(&record.hooks.poststop, &record.clone().state(Status::Stopped)))
 }
 
 /// Kills the first process, if it lives, and waits until it is gone.

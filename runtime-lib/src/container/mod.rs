@@ -15,6 +15,7 @@ pub use signal::Signal;
 
 use crate::cgroup;
 use crate::error::{Error, ErrorKind, Result, StepError};
+use crate::host::hooks;
 use crate::plan::Plan;
 use crate::state::process;
 use crate::state::{Record, State, StateDirectory, Status};
@@ -23,6 +24,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
+
+/// What went wrong without making an operation fail, a line each: the specification wants failing poststart and poststop hooks logged.
+pub type Warnings = Vec<String>;
 
 /// A container that exists.
 ///
@@ -120,14 +124,14 @@ impl Container {
     /// # Errors
     ///
     /// [`ErrorKind::WrongStatus`] when the container is not in the status `created`.
-    pub fn start(&self) -> Result<()> {
+    pub fn start(&self) -> Result<Warnings> {
         let lock = self.directory.try_lock()?;
         let wrong = |message: String| Err(Error::new(ErrorKind::WrongStatus, message));
         match self.status()? {
             Status::Created if lock.is_none() => {
                 wrong("the container is being started or deleted by another process".to_owned())
             }
-            Status::Created if self.directory.release_fifo()? => Ok(()),
+            Status::Created if self.directory.release_fifo()? => Ok(self.run_poststart()),
             Status::Created | Status::Stopped => {
                 wrong("cannot start a container that has stopped".to_owned())
             }
@@ -136,6 +140,12 @@ impl Container {
                 wrong(format!("cannot start a container in the {status} state"))
             }
         }
+    }
+
+    /// Runs the hooks for a container whose program runs.
+    fn run_poststart(&self) -> Warnings {
+        let state = self.record.clone().state(Status::Running);
+        hooks::run_each(&self.record.hooks.poststart, &state)
     }
 
     /// Sends a signal to the container's first process (runtime.md#kill). SIGKILL ends all processes of the container.
@@ -222,7 +232,7 @@ impl Container {
     /// # Errors
     ///
     /// [`ErrorKind::WrongStatus`] when it runs and `force` is false; otherwise it is killed first.
-    pub fn delete(&self, force: bool) -> Result<()> {
+    pub fn delete(&self, force: bool) -> Result<Warnings> {
         delete::delete(self, force)
     }
 }

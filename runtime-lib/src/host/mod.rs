@@ -5,16 +5,18 @@
 
 mod channel;
 mod clone;
+pub(crate) mod hooks;
 mod memory_file;
 mod open;
 mod proc_files;
 
 use crate::cgroup::{self, Cgroup};
 use crate::error::{Error, ErrorKind, StepError};
+use crate::plan::hooks::Hook;
 use crate::plan::step::{HostOp, Rendezvous};
 use crate::plan::{self, Plan};
 use crate::state::process::{self, Identity};
-use crate::state::{Record, StateDirectory};
+use crate::state::{Record, State, StateDirectory, Status};
 use channel::Channel;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -64,6 +66,8 @@ struct Execution<'a> {
     channel: Option<Channel>,
     process: Option<Process>,
     pid_file: Option<PathBuf>,
+    /// Hooks have seen the container, so those that see it go run, too.
+    hooks_ran: bool,
 }
 
 /// The container's first process.
@@ -86,6 +90,7 @@ impl<'a> Execution<'a> {
             channel: None,
             process: None,
             pid_file: None,
+            hooks_ran: false,
         }
     }
 
@@ -109,6 +114,7 @@ impl<'a> Execution<'a> {
                 let pid = self.process()?.pid;
                 Ok(limits.iter().try_for_each(|limit| proc_files::set_rlimit(pid, limit))?)
             }
+            HostOp::RunHooks(hooks) => self.run_hooks(hooks),
             HostOp::Release(point) => Ok(self.channel()?.release(*point)?),
             HostOp::AwaitInit(point) => self.await_init(*point),
             HostOp::AwaitExec => self.await_exec(),
@@ -181,6 +187,14 @@ impl<'a> Execution<'a> {
     fn set_oom_score_adj(&self, value: i32) -> Result<(), Error> {
         let written = proc_files::write(self.process()?.pid, "oom_score_adj", &value.to_string());
         Ok(written.map_err(|error| error.at("/process/oomScoreAdj"))?)
+    }
+
+    /// Runs hooks that see the container in the making.
+    fn run_hooks(&mut self, hooks: &[Hook]) -> Result<(), Error> {
+        self.hooks_ran = true;
+        let state = self.record.clone().state(Status::Creating);
+        let state = State { pid: self.process()?.pid, ..state };
+        Ok(hooks::run_all(hooks, &state)?)
     }
 
     /// Waits for a word of teu-init. A failure of teu-init comes the same way.
@@ -277,6 +291,13 @@ impl<'a> Execution<'a> {
         }
         if let Some(process) = self.process.take() {
             note(end(&process));
+        }
+        if self.hooks_ran {
+            // runtime.md#lifecycle: a container that fails in the making is stopped, and its poststop hooks run.
+            let state = self.record.clone().state(Status::Stopped);
+            for failure in hooks::run_each(&self.plan.hooks.poststop, &state) {
+                note(Err(StepError::new(failure, 0)));
+            }
         }
         if let Some(cgroup) = self.cgroup.take() {
             note(cgroup.undo());

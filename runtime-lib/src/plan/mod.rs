@@ -13,6 +13,7 @@ mod encode;
 mod environment;
 mod failure;
 mod hardening;
+pub(crate) mod hooks;
 mod id_mappings;
 mod mount_options;
 mod mounts;
@@ -28,6 +29,7 @@ mod terminal;
 
 pub use capabilities::capability_names;
 pub(crate) use failure::failure;
+pub use hooks::hook_names;
 pub use mount_options::mount_option_names;
 pub use namespaces::namespace_names;
 pub(crate) use process::needs_home_of;
@@ -81,6 +83,8 @@ pub struct Plan {
     pub(crate) warnings: Vec<String>,
     /// Whether the end of the first process does not end all others, because its PID namespace has others.
     pub(crate) shared_pid_namespace: bool,
+    /// The hooks that later commands run.
+    pub(crate) hooks: hooks::Hooks,
     /// How the first process is cloned.
     pub(crate) clone: ClonePlan,
     /// The cgroups.
@@ -131,6 +135,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
     let namespaces = Namespaces::read(spec, facts)?;
     let id_maps = id_mappings::plan(spec, &namespaces, facts)?;
     let process = process::plan(spec, facts, &mut warnings)?;
+    let hooks = hooks::plan(spec)?;
     let cgroup = cgroup::plan(spec, request.id, &facts.cgroup)?;
     warnings.extend(cgroup.warnings.iter().cloned());
 
@@ -161,6 +166,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         mounts,
         devices,
         root_propagation,
+        hooks: &hooks.create,
         join_cgroup: join_cgroup(&cgroup, into_cgroup),
         filters_devices: cgroup.device_filter.is_some(),
         has_cgroup: !cgroup.hierarchies.is_empty(),
@@ -179,6 +185,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         rootfs,
         warnings,
         shared_pid_namespace: !namespaces.is_new(LinuxNamespaceType::Pid),
+        hooks,
         clone,
         cgroup,
         host,

@@ -5,6 +5,7 @@
 
 use super::descriptors::Descriptors;
 use super::hardening;
+use super::hooks::Hook;
 use super::id_mappings::IdMaps;
 use super::mounts::Mounts;
 use super::namespaces::Namespaces;
@@ -25,6 +26,8 @@ pub(super) struct Parts<'a> {
     pub(super) devices: Vec<InitStep>,
     /// Propagation of `/` at the end.
     pub(super) root_propagation: Option<u64>,
+    /// Hooks that run before the root is changed.
+    pub(super) hooks: &'a [Hook],
     /// How the process is moved into its cgroups, where the clone does not put it into all of them.
     pub(super) join_cgroup: Option<HostOp>,
     /// Whether devices are filtered by a program attached to the cgroup.
@@ -72,6 +75,12 @@ impl Parts<'_> {
             steps.push(HostOp::FilterDevices);
         }
         steps.extend(self.process.oom_score_adj.map(HostOp::SetOomScoreAdj));
+        if !self.hooks.is_empty() {
+            // After the limits and the mounts, before the pivot (config.md#prestart, #createruntime-hooks).
+            steps.push(HostOp::AwaitInit(Rendezvous::RootBuilt));
+            steps.push(HostOp::RunHooks(self.hooks.to_vec()));
+            steps.push(HostOp::Release(Rendezvous::HooksDone));
+        }
         if self.rlimits_from_outside() {
             steps.push(HostOp::AwaitInit(Rendezvous::LimitsAwaited));
             steps.push(HostOp::SetRlimits(self.process.rlimits.clone()));
@@ -179,6 +188,10 @@ impl Parts<'_> {
     }
 
     fn enter_root(&self, steps: &mut Vec<InitStep>) {
+        if !self.hooks.is_empty() {
+            steps.push(InitOp::Notify(Rendezvous::RootBuilt).into());
+            steps.push(InitOp::Await(Rendezvous::HooksDone).into());
+        }
         steps.push(InitOp::PivotRoot.into());
         if let Some(flags) = self.root_propagation {
             // After the pivot, which refuses shared mounts (pivot_root(2)).

@@ -6,23 +6,9 @@ use oci_spec::runtime::Spec;
 /// Refuses the first property that is asked for and not done.
 pub(super) fn check(spec: &Spec) -> Result<(), PlanError> {
     let linux = spec.linux().as_ref();
-    let hooks = spec.hooks().as_ref();
     let has = |present: Option<bool>| present.unwrap_or(false);
-    let listed = |list: &Option<Vec<oci_spec::runtime::Hook>>| {
-        list.as_ref().is_some_and(|list| !list.is_empty())
-    };
-    #[allow(deprecated, reason = "prestart hooks are deprecated, and still to be refused")]
-    let any_hook = has(hooks.map(|hooks| {
-        listed(hooks.prestart())
-            || listed(hooks.create_runtime())
-            || listed(hooks.create_container())
-            || listed(hooks.start_container())
-            || listed(hooks.poststart())
-            || listed(hooks.poststop())
-    }));
     let text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     let refused = [
-        ("/hooks", any_hook, "hooks are not supported"),
         (
             "/linux/seccomp",
             has(linux.map(|linux| linux.seccomp().is_some())),
@@ -64,7 +50,7 @@ mod tests {
     #[test]
     fn what_is_not_done_is_refused_and_what_is_empty_is_not_asked_for() {
         let check_of = |json: &str| check(&serde_json::from_str(json).unwrap());
-        assert!(check_of(r#"{"ociVersion":"1.3.0","hooks":{},"linux":{"netDevices":{}}}"#).is_ok());
+        assert!(check_of(r#"{"ociVersion":"1.3.0","linux":{"netDevices":{}}}"#).is_ok());
         let refused = check_of(r#"{"ociVersion":"1.3.0","linux":{"netDevices":{"eth0":{}}}}"#);
         assert_eq!(refused.unwrap_err().pointer, "/linux/netDevices");
     }

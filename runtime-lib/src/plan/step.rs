@@ -3,6 +3,7 @@
 //! Every value is resolved: no option of config.json survives into a step. `Display` says in words what a step does; the same words
 //! begin the message when it fails.
 
+use super::hooks::Hook;
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -26,6 +27,10 @@ pub(crate) enum Rendezvous {
     Created = 6,
     /// The container is recorded; the program may run.
     Recorded = 7,
+    /// The root filesystem is complete, and still not the root.
+    RootBuilt = 8,
+    /// The hooks that want to see it like that have run.
+    HooksDone = 9,
 }
 
 impl Rendezvous {
@@ -39,6 +44,8 @@ impl Rendezvous {
             Self::LimitsSet => "the resource limits are set",
             Self::Created => "the container is created",
             Self::Recorded => "the container is recorded",
+            Self::RootBuilt => "the root filesystem is complete",
+            Self::HooksDone => "the hooks have run",
         }
     }
 }
@@ -81,6 +88,8 @@ pub(crate) enum HostOp {
     SetOomScoreAdj(i32),
     /// Set the resource limits from outside, where a user namespace's root could not raise them.
     SetRlimits(Vec<Rlimit>),
+    /// Run hooks in the caller's namespaces.
+    RunHooks(Vec<Hook>),
     /// Tell teu-init that a rendezvous is reached.
     Release(Rendezvous),
     /// Wait until teu-init says so.
@@ -110,6 +119,7 @@ impl HostOp {
             | Self::WriteIdMaps { .. }
             | Self::SetOomScoreAdj(_)
             | Self::SetRlimits(_)
+            | Self::RunHooks(_)
             | Self::Release(_)
             | Self::AwaitInit(_)
             | Self::AwaitExec
@@ -141,6 +151,11 @@ impl fmt::Display for HostOp {
             Self::SetRlimits(limits) => {
                 let limits: Vec<_> = limits.iter().map(ToString::to_string).collect();
                 write!(f, "set resource limits {}", limits.join(", "))
+            }
+            Self::RunHooks(hooks) => {
+                let hooks: Vec<_> =
+                    hooks.iter().map(|hook| format!("{hook} ({})", hook.path.display())).collect();
+                write!(f, "run {}", hooks.join(", "))
             }
             Self::Release(point) => write!(f, "tell teu-init: {}", point.words()),
             Self::AwaitInit(point) => write!(f, "wait until {}", point.words()),

@@ -56,6 +56,7 @@ fn varieties() -> Vec<Spec> {
         set("/linux/namespaces", joined),
         set("/linux/namespaces", json!([{"type": "mount"}, {"type": "uts"}, {"type": "time"}])),
         config(|config| config["process"]["oomScoreAdj"] = json!(5)),
+        config(|config| config["hooks"] = json!({"createRuntime": [{"path": "/bin/true"}]})),
         config(|config| {
             config["process"].as_object_mut().unwrap().remove("capabilities");
             config["mounts"] = json!([]);

@@ -206,6 +206,7 @@ mod tests {
             init: None,
             boot_id: String::new(),
             cgroups: Vec::new(),
+            hooks: crate::plan::hooks::Hooks::default(),
             shared_pid_namespace: false,
         }
     }

@@ -65,11 +65,12 @@ pub(crate) fn has_exited(pidfd: &OwnedFd) -> bool {
 }
 
 /// Waits until the process has exited; false when the time is up first.
-fn wait_for_exit(pidfd: &OwnedFd, timeout_ms: u16) -> Result<bool, Errno> {
-    use nix::poll::{PollFd, PollFlags, poll};
+pub(crate) fn wait_for_exit(pidfd: &OwnedFd, timeout_ms: i32) -> Result<bool, Errno> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::AsFd;
+    let timeout = PollTimeout::try_from(timeout_ms).unwrap_or(PollTimeout::MAX);
     loop {
-        match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout_ms) {
+        match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
             Ok(ready) => return Ok(ready > 0),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
@@ -81,7 +82,7 @@ fn wait_for_exit(pidfd: &OwnedFd, timeout_ms: u16) -> Result<bool, Errno> {
 pub(crate) fn kill_and_wait(pidfd: &OwnedFd, timeout_ms: u16) -> Result<bool, Errno> {
     use std::os::fd::AsFd;
     match signal(pidfd.as_fd(), Signal::SIGKILL as i32) {
-        Ok(()) | Err(Errno::ESRCH) => wait_for_exit(pidfd, timeout_ms),
+        Ok(()) | Err(Errno::ESRCH) => wait_for_exit(pidfd, i32::from(timeout_ms)),
         Err(errno) => Err(errno),
     }
 }

@@ -1,6 +1,7 @@
 //! state.json, and the state that the specification describes.
 
 use super::process::Identity;
+use crate::plan::hooks::Hooks;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,6 +29,9 @@ pub(crate) struct Record {
     pub(crate) boot_id: String,
     /// The cgroup directories, one for each hierarchy.
     pub(crate) cgroups: Vec<PathBuf>,
+    /// The hooks that run when it is started and deleted.
+    #[serde(default)]
+    pub(crate) hooks: Hooks,
     /// Whether other processes than the container's descendants live in its PID namespace, so that its end does not end them all.
     pub(crate) shared_pid_namespace: bool,
 }
