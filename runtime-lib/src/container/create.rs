@@ -19,12 +19,13 @@ pub(super) fn launch(
     options: &CreateOptions,
     waits_for_start: bool,
 ) -> Result<Container> {
+    let streams = host::Streams::probe();
     check_preserved(options.preserve_fds)?;
     let plan = plan(id, options, waits_for_start)?;
     let record = record(&plan)?;
     let state_root = absolute(&options.state_root)?;
     let launched =
-        host::execute(&plan, &state_root, record).map_err(|error| match error.kind() {
+        host::execute(&plan, &state_root, record, streams).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => error,
             _ => error.during("unable to start container process"),
         })?;

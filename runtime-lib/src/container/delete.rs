@@ -31,6 +31,9 @@ pub(super) fn delete(container: &Container, force: bool) -> Result<Warnings> {
             "the container is being started or deleted by another process",
         ));
     };
+    if container.directory.is_removed()? {
+        return Err(Error::new(ErrorKind::NotFound, "container does not exist"));
+    }
     remove(&container.directory, &container.record)
 }
 
@@ -50,6 +53,9 @@ pub fn force_delete(state_root: &Path, id: &ContainerId) -> Result<Warnings> {
             "the container is being created, started or deleted by another process",
         ));
     };
+    if directory.is_removed()? {
+        return Ok(Warnings::new());
+    }
     match directory.read()? {
         Some(record) => remove(&directory, &record),
         // Killed before it wrote down what it was about to make, so before it made anything.

@@ -126,6 +126,9 @@ impl Container {
     /// [`ErrorKind::WrongStatus`] when the container is not in the status `created`.
     pub fn start(&self) -> Result<Warnings> {
         let lock = self.directory.try_lock()?;
+        if self.directory.is_removed()? {
+            return Err(Error::new(ErrorKind::NotFound, "container does not exist"));
+        }
         let wrong = |message: String| Err(Error::new(ErrorKind::WrongStatus, message));
         match self.status()? {
             Status::Created if lock.is_none() => {

@@ -39,7 +39,9 @@ pub(super) struct Child<'a> {
     pub(super) namespaces: u64,
     /// Directory of the cgroup v2 that it starts in.
     pub(super) cgroup: Option<BorrowedFd<'a>>,
-    /// Descriptors it has, by number; everything else closes at exec or is closed by teu-init.
+    /// Numbers of descriptors that it keeps as they are.
+    pub(super) kept: &'a [RawFd],
+    /// Other descriptors it has, by number; everything else closes at exec or is closed by teu-init.
     pub(super) descriptors: &'a [(RawFd, BorrowedFd<'a>)],
     /// Whether all capabilities are to survive the exec, and the highest one: see [`super::super::plan`].
     pub(super) ambient: Option<u32>,
@@ -65,6 +67,7 @@ pub(super) fn clone(child: &Child<'_>) -> Result<Cloned, StepError> {
     let header = [0x2008_0522_u32, 0];
     let all = all_capabilities(child.ambient.unwrap_or(0));
     let mut calls = Vec::with_capacity(child.descriptors.len() + 64);
+    calls.extend(child.kept.iter().map(|&number| keep(number)));
     calls.extend(child.descriptors.iter().map(|&(number, fd)| inherit(number, fd.as_raw_fd())));
     if let Some(last) = child.ambient {
         calls.extend(keep_capabilities(&header, &all, last));
@@ -86,11 +89,13 @@ pub(super) fn clone(child: &Child<'_>) -> Result<Cloned, StepError> {
 
 /// The descriptor `from` at number `to`, open over exec.
 fn inherit(to: RawFd, from: RawFd) -> Call {
-    if to == from {
-        let args = [word(to), word(libc::F_SETFD), 0, 0, 0, 0];
-        return Call { number: number(libc::SYS_fcntl), args, optional: 0 };
-    }
     Call { number: number(libc::SYS_dup3), args: [word(from), word(to), 0, 0, 0, 0], optional: 0 }
+}
+
+/// The descriptor `at`, open over exec.
+fn keep(at: RawFd) -> Call {
+    let args = [word(at), word(libc::F_SETFD), 0, 0, 0, 0];
+    Call { number: number(libc::SYS_fcntl), args, optional: 0 }
 }
 
 /// In a new user namespace nobody is root before the id maps are written, and exec takes the capabilities of everybody else; but for

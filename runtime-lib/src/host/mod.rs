@@ -36,8 +36,13 @@ pub(crate) struct Launched {
 /// Executes a plan.
 ///
 /// Either everything was done, or nothing is left of it.
-pub(crate) fn execute(plan: &Plan, state_root: &Path, record: Record) -> Result<Launched, Error> {
-    let mut execution = Execution::new(plan, state_root, record);
+pub(crate) fn execute(
+    plan: &Plan,
+    state_root: &Path,
+    record: Record,
+    streams: Streams,
+) -> Result<Launched, Error> {
+    let mut execution = Execution::new(plan, state_root, record, streams);
     for step in &plan.host {
         if let Err(error) = execution.perform(step) {
             let error = execution.with_cause(error);
@@ -58,6 +63,7 @@ struct Execution<'a> {
     plan: &'a Plan,
     state_root: &'a Path,
     record: Record,
+    streams: Streams,
     directory: Option<StateDirectory>,
     lock: Option<nix::fcntl::Flock<OwnedFd>>,
     fifo: Option<OwnedFd>,
@@ -77,8 +83,9 @@ struct Process {
 }
 
 impl<'a> Execution<'a> {
-    fn new(plan: &'a Plan, state_root: &'a Path, record: Record) -> Self {
+    fn new(plan: &'a Plan, state_root: &'a Path, record: Record, streams: Streams) -> Self {
         Self {
+            streams,
             plan,
             state_root,
             record,
@@ -162,18 +169,26 @@ impl<'a> Execution<'a> {
         self.opened.push((slot(Slot::Program), program));
         self.opened.push((slot(Slot::Channel), theirs));
         self.opened.extend(self.fifo.take().map(|fifo| (slot(Slot::Fifo), fifo)));
-        let lifted = lift(std::mem::take(&mut self.opened))?;
-        let descriptors: Vec<(RawFd, BorrowedFd<'_>)> = standard_streams()
+        let floor = self.opened.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
+        // teu-init itself gets no number, and must not stand where something else gets one.
+        let image = lift(image, floor)?;
+        let lifted: Vec<(RawFd, OwnedFd)> = std::mem::take(&mut self.opened)
             .into_iter()
-            .chain(lifted.iter().map(|(number, fd)| (*number, fd.as_fd())))
-            .collect();
+            .map(|(number, fd)| Ok((number, lift(fd, floor)?)))
+            .collect::<Result<_, StepError>>()?;
+        let null = match self.streams.closed().next() {
+            Some(_) => Some(lift(open::null()?, floor)?),
+            None => None,
+        };
+        let closed = self.streams.closed().zip(null.iter().map(AsFd::as_fd).cycle());
+        let descriptors: Vec<(RawFd, BorrowedFd<'_>)> =
+            closed.chain(lifted.iter().map(|(number, fd)| (*number, fd.as_fd()))).collect();
+        let cgroup = self.cgroup.as_ref().filter(|_| self.plan.clone.into_cgroup);
         let cloned = clone::clone(&clone::Child {
             namespaces: self.plan.clone.flags,
-            cgroup: self
-                .cgroup
-                .as_ref()
-                .filter(|_| self.plan.clone.into_cgroup)
-                .and_then(Cgroup::clone_fd),
+            cgroup: cgroup.and_then(Cgroup::clone_fd),
+            // Also what the caller preserves, whether it closes at exec in the caller or not.
+            kept: &self.streams.open().chain(3..base).collect::<Vec<_>>(),
             descriptors: &descriptors,
             ambient: self.plan.clone.ambient.then_some(self.plan.clone.last_capability),
             image: image.as_fd(),
@@ -359,14 +374,6 @@ fn reap(pidfd: &OwnedFd) {
     while waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) == Err(nix::errno::Errno::EINTR) {}
 }
 
-/// The caller's standard streams are the container's.
-fn standard_streams() -> Vec<(RawFd, BorrowedFd<'static>)> {
-    // SAFETY: the numbers are only copied in the child; a stream that is closed is refused there as such.
-    #[allow(unsafe_code, reason = "the standard streams have no owner")]
-    let stream = |number: RawFd| (number, unsafe { BorrowedFd::borrow_raw(number) });
-    (0..3).filter(|number| is_open(*number)).map(stream).collect()
-}
-
 /// Whether a descriptor with this number is open.
 pub(crate) fn is_open(number: RawFd) -> bool {
     // SAFETY: F_GETFD only asks.
@@ -375,24 +382,39 @@ pub(crate) fn is_open(number: RawFd) -> bool {
     answer >= 0
 }
 
-/// Moves descriptors above every number that one of them gets in the child, so that no copy there hits one that is still needed.
-fn lift(opened: Vec<(RawFd, OwnedFd)>) -> Result<Vec<(RawFd, OwnedFd)>, StepError> {
+/// Moves a descriptor above every number that one of them gets in the child, so that no copy there hits one that is still needed.
+fn lift(fd: OwnedFd, floor: RawFd) -> Result<OwnedFd, StepError> {
     use nix::fcntl::{FcntlArg, fcntl};
     use std::os::fd::{AsRawFd, FromRawFd};
-    let floor = opened.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
-    opened
-        .into_iter()
-        .map(|(number, fd)| {
-            if fd.as_raw_fd() >= floor {
-                return Ok((number, fd));
-            }
-            let copy = fcntl(fd.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(floor)).map_err(|errno| {
-                StepError::new("make room for the container's descriptors", errno as i32)
-            })?;
-            // SAFETY: the kernel just made this descriptor, and nobody else knows it.
-            #[allow(unsafe_code, reason = "nix answers with a number")]
-            let copy = unsafe { OwnedFd::from_raw_fd(copy) };
-            Ok((number, copy))
-        })
-        .collect()
+    if fd.as_raw_fd() >= floor {
+        return Ok(fd);
+    }
+    let copy = fcntl(fd.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(floor)).map_err(|errno| {
+        StepError::new("make room for the container's descriptors", errno as i32)
+    })?;
+    // SAFETY: the kernel just made this descriptor, and nobody else knows it.
+    #[allow(unsafe_code, reason = "nix answers with a number")]
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Which of the standard streams are open. Asked before anything is opened: a stream that the caller has closed leaves its number to
+/// the next descriptor, which is not the container's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Streams([bool; 3]);
+
+impl Streams {
+    /// Asks.
+    pub(crate) fn probe() -> Self {
+        Self([0, 1, 2].map(is_open))
+    }
+
+    /// The numbers of those that the container gets from the caller.
+    fn open(self) -> impl Iterator<Item = RawFd> {
+        (0..).zip(self.0).filter_map(|(number, open)| open.then_some(number))
+    }
+
+    /// The numbers of those that become `/dev/null`: left closed, they would be taken by the first files that anybody opens.
+    fn closed(self) -> impl Iterator<Item = RawFd> {
+        (0..).zip(self.0).filter_map(|(number, open)| (!open).then_some(number))
+    }
 }

@@ -25,6 +25,12 @@ pub(super) fn descriptor(wanted: &Descriptor) -> Result<OwnedFd, StepError> {
     .map_err(|error| if pointer.is_empty() { error } else { error.at(pointer.clone()) })
 }
 
+/// The host's `/dev/null`.
+pub(super) fn null() -> Result<OwnedFd, StepError> {
+    open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(|errno| StepError::new("open /dev/null", errno as i32))
+}
+
 fn explain(path: &Path, directory: bool, errno: Errno) -> StepError {
     let what = if directory { "open the directory" } else { "open the source" };
     let error = StepError::new(format!("{what} {}", path.display()), errno as i32);

@@ -71,6 +71,14 @@ impl StateDirectory {
         }
     }
 
+    /// Whether somebody removed the directory since it was opened. Another container may have its name by now.
+    pub(crate) fn is_removed(&self) -> Result<bool, StepError> {
+        let status = nix::sys::stat::fstat(&self.fd);
+        status
+            .map(|status| status.st_nlink == 0)
+            .map_err(|errno| failed("look at the state directory", &self.path, errno))
+    }
+
     /// Makes exec.fifo and opens its reading end, which waits for nobody.
     pub(crate) fn make_fifo(&self) -> Result<OwnedFd, StepError> {
         let path = self.path.join(FIFO);
