@@ -3,8 +3,9 @@
 use crate::error::StepError;
 use crate::plan::step::Rendezvous;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use teu_init::program::Report;
 
 /// The library's end.
@@ -28,15 +29,57 @@ impl Channel {
     }
 
     /// The next message, `None` when teu-init has executed the program or died.
-    pub(super) fn receive(&self) -> Result<Option<Report>, StepError> {
+    ///
+    /// The end of the stream tells both. But a process that another thread of the caller forks meanwhile has a copy of teu-init's
+    /// end, and may keep it; so the death of teu-init, whose descriptor is `pidfd`, is looked for, too.
+    pub(super) fn receive(&self, pidfd: &OwnedFd) -> Result<Option<Report>, StepError> {
         let mut bytes = [0; 8];
         loop {
-            match recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
+            if !self.wait(pidfd)? {
+                return Ok(None);
+            }
+            match recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
                 Ok(8) => return Ok(Some(Report::from_bytes(bytes))),
                 Ok(_) | Err(Errno::ECONNRESET) => return Ok(None),
+                Err(Errno::EINTR | Errno::EAGAIN) => {}
+                Err(errno) => return Err(StepError::new("listen to teu-init", errno as i32)),
+            }
+        }
+    }
+
+    /// Waits until there is something to receive; false when there never will be.
+    fn wait(&self, pidfd: &OwnedFd) -> Result<bool, StepError> {
+        loop {
+            let mut ends =
+                [self.0.as_fd(), pidfd.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            match poll(&mut ends, PollTimeout::NONE) {
+                Ok(_) => return Ok(ends.first().and_then(PollFd::any) == Some(true)),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(StepError::new("listen to teu-init", errno as i32)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn the_death_of_the_other_side_is_heard_even_if_its_end_stays_open() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let mut child = Command::new("true").spawn().unwrap();
+        let pidfd = crate::state::process::open(i32::try_from(child.id()).unwrap()).unwrap();
+        send(
+            theirs.as_raw_fd(),
+            &Report { step: 1, detail: 2, errno: 3 }.to_bytes(),
+            MsgFlags::empty(),
+        )
+        .unwrap();
+        // What was said before the death is heard first.
+        assert_eq!(ours.receive(&pidfd).unwrap(), Some(Report { step: 1, detail: 2, errno: 3 }));
+        assert_eq!(ours.receive(&pidfd).unwrap(), None);
+        child.wait().unwrap();
     }
 }

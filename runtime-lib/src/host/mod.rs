@@ -214,7 +214,7 @@ impl<'a> Execution<'a> {
 
     /// Waits for a word of teu-init. A failure of teu-init comes the same way.
     fn await_init(&mut self, point: Rendezvous) -> Result<(), Error> {
-        match self.channel()?.receive()? {
+        match self.channel()?.receive(&self.process()?.pidfd)? {
             Some(report) if report.step == Report::NOTIFY && report.detail == point as u16 => {
                 if point == Rendezvous::Recloned {
                     self.follow(report.errno)
@@ -229,7 +229,7 @@ impl<'a> Execution<'a> {
 
     /// Waits until the program runs: its exec closes teu-init's end of the channel.
     fn await_exec(&mut self) -> Result<(), Error> {
-        match self.channel()?.receive()? {
+        match self.channel()?.receive(&self.process()?.pidfd)? {
             None => Ok(()),
             Some(report) => Err(self.reported(report)),
         }
@@ -287,7 +287,7 @@ impl<'a> Execution<'a> {
         if error.kind() != ErrorKind::Os || !process::has_exited(&process.pidfd) {
             return error;
         }
-        match channel.receive() {
+        match channel.receive(&process.pidfd) {
             Ok(Some(report)) if report.step != Report::NOTIFY => self.reported(report),
             _ => error,
         }
