@@ -297,3 +297,43 @@ impl MountAttributes {
         self.set == 0 && self.clear == 0 && self.propagation == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_layout_is_made_of_whole_words() {
+        assert_eq!((size_of::<Header>(), size_of::<Step>(), size_of::<ErrnoText>()), (32, 56, 16));
+        assert_eq!(ADDRESS % 4096, 0);
+    }
+
+    #[test]
+    fn reports_survive_the_way_through_the_socket() {
+        for report in [
+            Report { step: 0, detail: Detail::Call as u16, errno: 1 },
+            Report { step: Report::NOTIFY, detail: 6, errno: i32::MAX },
+        ] {
+            assert_eq!(Report::from_bytes(report.to_bytes()), report);
+        }
+    }
+
+    #[test]
+    fn every_operation_has_one_number() {
+        let known: usize = (0..256).filter(|&number| Op::from_number(number).is_some()).count();
+        assert!(known > 40);
+        for op in (0..256).filter_map(Op::from_number) {
+            assert_eq!(Op::from_number(op as u64), Some(op));
+        }
+        assert_eq!(Op::from_number(0), None);
+    }
+
+    #[test]
+    fn details_survive_their_numbers() {
+        for detail in
+            [Detail::Call, Detail::Resolve, Detail::Create, Detail::Verify, Detail::Hangup]
+        {
+            assert_eq!(Detail::from_number(detail as u16), detail);
+        }
+    }
+}

@@ -25,6 +25,8 @@ pub(crate) struct Facts {
     pub(crate) last_capability: u32,
     /// The cgroup file systems.
     pub(crate) cgroup: CgroupFacts,
+    /// Whether AppArmor lets the runtime do as it likes, or is not there.
+    pub(crate) unconfined: bool,
     /// Home directory of the container's user in the container's /etc/passwd, when the configuration needs it.
     pub(crate) home: Option<String>,
 }
@@ -38,9 +40,16 @@ impl Facts {
             in_user_namespace: in_user_namespace(),
             last_capability: kernel::last_capability(),
             cgroup: cgroup::probe()?,
+            unconfined: unconfined(),
             home: None,
         })
     }
+}
+
+/// The runtime's own AppArmor profile is none (proc(5), `/proc/PID/attr/current`). Without a security module the file cannot be read.
+fn unconfined() -> bool {
+    std::fs::read_to_string("/proc/thread-self/attr/current")
+        .map_or(true, |profile| profile.trim_end() == "unconfined")
 }
 
 /// The initial user namespace has a fixed inode number (`PROC_USER_INIT_INO` in the kernel's include/linux/proc_ns.h).
@@ -62,6 +71,7 @@ pub(crate) mod testing {
             in_user_namespace: false,
             last_capability: 40,
             cgroup: cgroup::testing::v2(),
+            unconfined: true,
             home: None,
         }
     }

@@ -40,7 +40,7 @@ pub(super) fn plan(
     let Some(process) = spec.process() else {
         return Err(PlanError::invalid("/process", "process property must not be empty"));
     };
-    refuse_what_is_not_done(process)?;
+    refuse_what_is_not_done(process, facts)?;
     let user = process.user();
     let umask = user.umask().unwrap_or(DEFAULT_UMASK);
     if umask > 0o777 {
@@ -121,13 +121,18 @@ fn oom_score_adj(process: &Process) -> Result<Option<i32>, PlanError> {
     }
 }
 
+/// `unconfined` is what the process is anyway, when the runtime is: engines say so on hosts that have AppArmor.
+fn is_no_profile(process: &Process, facts: &Facts) -> bool {
+    facts.unconfined && process.apparmor_profile().as_deref() == Some("unconfined")
+}
+
 /// Properties of the process that this version refuses instead of ignoring.
-fn refuse_what_is_not_done(process: &Process) -> Result<(), PlanError> {
+fn refuse_what_is_not_done(process: &Process, facts: &Facts) -> Result<(), PlanError> {
     let asked = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     let refused = [
         (
             "/process/apparmorProfile",
-            asked(process.apparmor_profile()),
+            asked(process.apparmor_profile()) && !is_no_profile(process, facts),
             "AppArmor profiles are not supported",
         ),
         (
@@ -246,4 +251,25 @@ pub(crate) fn needs_home_of(spec: &Spec) -> Option<u32> {
     let process = spec.process().as_ref()?;
     environment::needs_home(process.env().as_deref().unwrap_or_default())
         .then(|| process.user().uid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::testing::facts;
+
+    fn refusal(profile: &str, unconfined: bool) -> Option<String> {
+        let process = serde_json::from_str::<Process>(&format!(
+            r#"{{"user":{{"uid":0,"gid":0}},"cwd":"/","apparmorProfile":"{profile}"}}"#
+        ));
+        let facts = Facts { unconfined, ..facts() };
+        refuse_what_is_not_done(&process.unwrap(), &facts).err().map(|error| error.pointer)
+    }
+
+    #[test]
+    fn no_profile_is_accepted_where_there_is_none() {
+        assert_eq!(refusal("unconfined", true), None);
+        assert_eq!(refusal("unconfined", false).as_deref(), Some("/process/apparmorProfile"));
+        assert_eq!(refusal("teu-default", true).as_deref(), Some("/process/apparmorProfile"));
+    }
 }

@@ -80,3 +80,15 @@ pub(super) fn make_link(directory: Fd, name: Text, target: Text, replace: bool) 
         Err(errno) => Err((Detail::Create, errno)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_numbers_are_those_of_the_kernel() {
+        // /dev/null, and one whose parts are wider than a byte (new_encode_dev in linux/kdev_t.h).
+        assert_eq!(device_number(1, 3), 0x103);
+        assert_eq!(device_number(259, 0x1ff), 0x0011_03ff);
+    }
+}

@@ -180,3 +180,28 @@ fn append(buffer: &mut [u8; PATH_MAX], len: &mut usize, name: &[u8]) -> Outcome 
     *len = end;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_taken_apart_component_by_component() {
+        assert_eq!(next_component(b"//a/b/"), Some((&b"a"[..], &b"/b/"[..])));
+        assert_eq!(next_component(b"/b/"), Some((&b"b"[..], &b"/"[..])));
+        assert_eq!(next_component(b"//"), None);
+    }
+
+    #[test]
+    fn prefixes_grow_and_end_with_a_nul() {
+        let (mut buffer, mut len) = ([0xff; PATH_MAX], 0);
+        append(&mut buffer, &mut len, b"dev").unwrap();
+        append(&mut buffer, &mut len, b"pts").unwrap();
+        assert_eq!((len, &buffer[..9]), (8, &b"/dev/pts\0"[..]));
+        let long = [b'x'; PATH_MAX];
+        assert_eq!(
+            append(&mut buffer, &mut len, &long),
+            Err((Detail::Resolve, Errno::ENAMETOOLONG))
+        );
+    }
+}
