@@ -11,9 +11,11 @@ mod flags;
 mod foreground;
 mod help;
 mod log;
+mod relay;
 mod settings;
 mod sys;
 mod time;
+mod tty;
 mod version;
 
 use args::{Invocation, Request};
