@@ -11,8 +11,10 @@ mod flags;
 mod foreground;
 mod help;
 mod log;
+mod relay;
 mod settings;
 mod sys;
+mod tty;
 mod version;
 
 use args::{Invocation, Request};

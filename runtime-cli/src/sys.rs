@@ -83,22 +83,42 @@ impl AsFd for Signals {
     }
 }
 
-/// Waits until at least one of `fds` is readable.
-pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut entries: Vec<_> = fds
+/// What a descriptor is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i16)]
+pub(crate) enum Interest {
+    Readable = libc::POLLIN,
+    Writable = libc::POLLOUT,
+}
+
+/// Waits until at least one of the descriptors is as wanted, or has come to its end; says which.
+pub(crate) fn wait(wanted: &[(BorrowedFd<'_>, Interest)]) -> io::Result<Vec<bool>> {
+    let mut entries: Vec<_> = wanted
         .iter()
-        .map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 })
+        .map(|(fd, interest)| libc::pollfd {
+            fd: fd.as_raw_fd(),
+            events: *interest as i16,
+            revents: 0,
+        })
         .collect();
     let count = entries.len() as libc::nfds_t;
     loop {
         // SAFETY: `entries` has `count` entries that nobody else uses; -1 means no time limit.
         match check(unsafe { libc::poll(entries.as_mut_ptr(), count, -1) }) {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(entries.iter().map(|entry| entry.revents != 0).collect()),
             // After SIGSTOP and SIGCONT, although all signals are blocked (signal(7)).
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Whether something can be read now, or the end has come.
+pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: `entry` is one entry that nobody else uses; zero means not to wait.
+    let answer = unsafe { libc::poll(&raw mut entry, 1, 0) };
+    answer > 0
 }
 
 /// Reaps the children that have ended, except `spared`. Whether that one has ended.
@@ -128,7 +148,7 @@ fn ended_child() -> Option<i32> {
 }
 
 /// The result of a system call that reports failure as -1.
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
@@ -156,7 +176,7 @@ mod tests {
         for signal in [libc::SIGTERM, libc::SIGRTMAX()] {
             // SAFETY: raise(3) takes an integer, and the signal is blocked.
             assert_eq!(unsafe { libc::raise(signal) }, 0);
-            wait_readable(&[signals.as_fd()]).unwrap();
+            wait(&[(signals.as_fd(), Interest::Readable)]).unwrap();
             assert_eq!(signals.next().unwrap(), Some(signal));
             assert_eq!(signals.next().unwrap(), None);
         }
@@ -199,6 +219,6 @@ mod tests {
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         // SAFETY: the call has just made the descriptor; -1 would be refused.
         let pidfd = unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap()) };
-        wait_readable(&[pidfd.as_fd()]).unwrap();
+        wait(&[(pidfd.as_fd(), Interest::Readable)]).unwrap();
     }
 }

@@ -14,7 +14,10 @@ pub(super) fn execute(context: &Context<'_>) -> Result<(), Failure> {
     } else {
         context.id()?
     };
-    let plan = teu::plan_bundle(&id, &context.create_options()?)?;
+    let mut options = context.create_options()?;
+    // Who takes the terminal is said when the container is made.
+    options.keep_console = options.console_socket.is_none();
+    let plan = teu::plan_bundle(&id, &options)?;
     context.warn(plan.warnings());
     if !context.values.switch(&flags::JSON) {
         return print(&plan.to_string());

@@ -5,6 +5,7 @@ use crate::exit::{Exit, Failure};
 use crate::flags;
 use crate::foreground;
 use crate::sys::{self, Signals};
+use crate::tty::Screen;
 use std::io;
 use teu::{Container, ContainerId, CreateOptions};
 
@@ -16,13 +17,13 @@ pub(super) fn execute(context: &Context<'_>) -> Result<Exit, Failure> {
         context.warn(Container::run(&id, &options)?.warnings());
         return Ok(Exit::Success);
     }
-    in_foreground(context, &id, &options)
+    in_foreground(context, &id, options)
 }
 
 fn in_foreground(
     context: &Context<'_>,
     id: &ContainerId,
-    options: &CreateOptions,
+    mut options: CreateOptions,
 ) -> Result<Exit, Failure> {
     let prepare = || -> io::Result<Signals> {
         if !context.values.switch(&flags::NO_SUBREAPER) {
@@ -32,9 +33,13 @@ fn in_foreground(
         Signals::block()
     };
     let signals = prepare().map_err(|error| Failure::new(format!("receive signals: {error}")))?;
-    let container = Container::run(id, options)?;
+    let screen = Screen::find();
+    options.keep_console = true;
+    // Not after the start: the program may look at once.
+    options.console_size = screen.as_ref().and_then(Screen::size);
+    let mut container = Container::run(id, &options)?;
     context.warn(container.warnings());
-    let ended = foreground::wait(&container, &signals, context.log);
+    let ended = foreground::wait(&mut container, screen, &signals, context.log);
     if ended.is_ok() && context.values.switch(&flags::KEEP) {
         return ended.map(Exit::Container);
     }

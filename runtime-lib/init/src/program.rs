@@ -257,6 +257,18 @@ ops! {
     NotDumpable = 42,
     /// Sets the execution domain (personality(2)). Argument: domain.
     Personality = 43,
+    /// Makes the file over which the terminal is mounted in the entered directory. One that is there is kept; a symbolic link
+    /// is refused. Argument: text name.
+    MakeConsole = 44,
+    /// Opens a new pseudoterminal of the devpts filesystem at a path. Arguments: path, rows, columns (both zero to leave the size).
+    OpenConsole = 45,
+    /// Hands the pseudoterminal's master to the library, with the rendezvous and the terminal's number. Argument: the rendezvous.
+    SendConsole = 46,
+    /// Mounts the terminal over a file of the entered directory, never over what a link there points to. Argument: text name.
+    BindConsole = 47,
+    /// Gives the terminal to the container's user, and makes it the session's controlling terminal, stdin, stdout and stderr.
+    /// Argument: uid.
+    AdoptConsole = 48,
 }
 
 /// What a mount destination has to be, and what is made when it is not there.

@@ -4,7 +4,7 @@ use super::{Container, ContainerId, CreateOptions};
 use crate::error::{Error, ErrorKind, PlanError, Result, StepError};
 use crate::facts::{self, Facts};
 use crate::host;
-use crate::plan::{self, Plan, Request};
+use crate::plan::{self, ConsoleTarget, Plan, Request};
 use crate::spec;
 use crate::state::Record;
 use std::path::{Path, PathBuf};
@@ -34,6 +34,7 @@ pub(super) fn launch(
         directory: launched.directory,
         record: launched.record,
         init: Some(launched.pidfd),
+        console: launched.console,
         warnings: plan.warnings,
     };
     if !waits_for_start {
@@ -60,10 +61,16 @@ pub(super) fn plan(
     if let (Some(uid), Some(root)) = (plan::needs_home_of(&loaded.spec), loaded.spec.root()) {
         facts.home = facts::home(&bundle.join(root.path()), uid);
     }
+    let console_socket = options.console_socket.as_deref().map(absolute).transpose()?;
     let request = Request {
         id: id.as_str(),
         bundle: &bundle,
-        has_console_socket: options.console_socket.is_some(),
+        console: match &console_socket {
+            Some(path) => ConsoleTarget::Socket(path),
+            None if options.keep_console => ConsoleTarget::Caller,
+            None => ConsoleTarget::Nobody,
+        },
+        console_size: options.console_size,
         pid_file: options.pid_file.as_deref().map(absolute).transpose()?,
         preserve_fds: options.preserve_fds,
         waits_for_start,
@@ -74,6 +81,10 @@ pub(super) fn plan(
 }
 
 fn refuse_what_is_not_done(options: &CreateOptions) -> std::result::Result<(), PlanError> {
+    if options.console_socket.is_some() && options.keep_console {
+        let rule = "cannot use console socket if runc will not detach or allocate tty";
+        return Err(PlanError::invalid("", rule));
+    }
     let refused = [
         (
             options.pidfd_socket.is_some(),

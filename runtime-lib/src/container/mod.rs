@@ -38,6 +38,8 @@ pub struct Container {
     record: Record,
     /// The first process, for the handle that made it.
     init: Option<OwnedFd>,
+    /// The master of its terminal, for the handle that made it and kept it.
+    console: Option<OwnedFd>,
     warnings: Vec<String>,
 }
 
@@ -70,7 +72,14 @@ impl Container {
         let record = directory
             .read()?
             .ok_or_else(|| Error::new(ErrorKind::NotFound, "container does not exist"))?;
-        Ok(Self { id: id.clone(), directory, record, init: None, warnings: Vec::new() })
+        Ok(Self {
+            id: id.clone(),
+            directory,
+            record,
+            init: None,
+            console: None,
+            warnings: Vec::new(),
+        })
     }
 
     /// The container's id.
@@ -96,6 +105,20 @@ impl Container {
     #[must_use]
     pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
         self.init.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The master of the container's terminal (pty(7)), only for the handle that made the container with
+    /// [`CreateOptions::keep_console`] and a configuration that asks for a terminal. While nobody reads it the container's program
+    /// may have to wait; when it is closed the program gets SIGHUP.
+    #[must_use]
+    pub fn console(&self) -> Option<BorrowedFd<'_>> {
+        self.console.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The same, to keep.
+    #[must_use]
+    pub fn take_console(&mut self) -> Option<OwnedFd> {
+        self.console.take()
     }
 
     /// The container's state (runtime.md#state).

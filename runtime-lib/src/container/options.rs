@@ -5,6 +5,7 @@ use std::path::PathBuf;
 /// How to create a container.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct CreateOptions {
     /// Where the states of containers are kept, such as `/run/teu`. Made when it is not there.
     pub state_root: PathBuf,
@@ -14,8 +15,13 @@ pub struct CreateOptions {
     pub config: Option<PathBuf>,
     /// Where the process id is written to before this returns.
     pub pid_file: Option<PathBuf>,
-    /// A socket that receives the terminal.
+    /// An `AF_UNIX` stream socket that receives the master of the terminal (`process.terminal`), with the terminal's name as data.
     pub console_socket: Option<PathBuf>,
+    /// Keep the master of the terminal, if the configuration asks for one, for [`Container::take_console`](super::Container::take_console).
+    /// Not together with [`console_socket`](Self::console_socket).
+    pub keep_console: bool,
+    /// Rows and columns of the terminal, in place of `process.consoleSize`.
+    pub console_size: Option<(u16, u16)>,
     /// A socket that receives a descriptor of the first process.
     pub pidfd_socket: Option<PathBuf>,
     /// How many of the caller's descriptors from 3 on the container inherits. Each must be open.
@@ -38,6 +44,8 @@ impl CreateOptions {
             config: None,
             pid_file: None,
             console_socket: None,
+            keep_console: false,
+            console_size: None,
             pidfd_socket: None,
             preserve_fds: 0,
             no_pivot: false,

@@ -4,8 +4,12 @@ use crate::error::StepError;
 use crate::plan::step::Rendezvous;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recv, recvmsg,
+    send, socketpair,
+};
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use teu_init::program::Report;
 
 /// The library's end.
@@ -59,6 +63,46 @@ impl Channel {
             }
         }
     }
+
+    /// As [`Channel::receive`], with the descriptor that comes along; plain messages have none.
+    pub(super) fn receive_with_descriptor(
+        &self,
+        pidfd: &OwnedFd,
+    ) -> Result<Option<(Report, Option<OwnedFd>)>, StepError> {
+        let failed = |errno: Errno| StepError::new("listen to teu-init", errno as i32);
+        loop {
+            if !self.wait(pidfd)? {
+                return Ok(None);
+            }
+            let mut bytes = [0; 8];
+            let mut space = nix::cmsg_space!(i32);
+            let mut vector = [IoSliceMut::new(&mut bytes)];
+            let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+            let (length, descriptor) =
+                match recvmsg::<UnixAddr>(self.0.as_raw_fd(), &mut vector, Some(&mut space), flags)
+                {
+                    Ok(message) => {
+                        (message.bytes, only_descriptor(message.cmsgs().map_err(failed)?))
+                    }
+                    Err(Errno::ECONNRESET) => return Ok(None),
+                    Err(Errno::EINTR | Errno::EAGAIN) => continue,
+                    Err(errno) => return Err(failed(errno)),
+                };
+            return Ok((length == 8).then(|| (Report::from_bytes(bytes), descriptor)));
+        }
+    }
+}
+
+/// The descriptor among control messages; there is room for one.
+fn only_descriptor(control: impl Iterator<Item = ControlMessageOwned>) -> Option<OwnedFd> {
+    let mut numbers = control.flat_map(|message| match message {
+        ControlMessageOwned::ScmRights(numbers) => numbers,
+        _ => Vec::new(),
+    });
+    let number = numbers.next()?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
+    #[allow(unsafe_code, reason = "nix answers with numbers")]
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod channel;
 mod clone;
+mod console;
 pub(crate) mod hooks;
 mod memory_file;
 mod open;
@@ -18,7 +19,9 @@ use crate::plan::{self, Plan};
 use crate::state::process::{self, Identity};
 use crate::state::{Record, State, StateDirectory, Status};
 use channel::Channel;
+use console::Console;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use teu_init::program::{Detail, Report, Slot};
 
@@ -31,6 +34,8 @@ pub(crate) struct Launched {
     pub(crate) pidfd: OwnedFd,
     /// What was recorded.
     pub(crate) record: Record,
+    /// The master of its terminal, where the caller keeps it.
+    pub(crate) console: Option<OwnedFd>,
 }
 
 /// Executes a plan.
@@ -70,6 +75,8 @@ struct Execution<'a> {
     cgroup: Option<Cgroup>,
     opened: Vec<(RawFd, OwnedFd)>,
     channel: Option<Channel>,
+    console_socket: Option<UnixStream>,
+    console: Option<Console>,
     process: Option<Process>,
     pid_file: Option<PathBuf>,
     /// Hooks have seen the container, so those that see it go run, too.
@@ -95,6 +102,8 @@ impl<'a> Execution<'a> {
             cgroup: None,
             opened: Vec::new(),
             channel: None,
+            console_socket: None,
+            console: None,
             process: None,
             pid_file: None,
             hooks_ran: false,
@@ -103,6 +112,7 @@ impl<'a> Execution<'a> {
 
     fn perform(&mut self, step: &HostOp) -> Result<(), Error> {
         match step {
+            HostOp::ConnectConsole(path) => self.connect_console(path),
             HostOp::MakeStateDirectory => self.make_state_directory(),
             HostOp::MakeExecFifo => self.make_fifo(),
             HostOp::RecordIntent => Ok(self.directory()?.write_first(&self.record)?),
@@ -122,6 +132,8 @@ impl<'a> Execution<'a> {
                 Ok(limits.iter().try_for_each(|limit| proc_files::set_rlimit(pid, limit))?)
             }
             HostOp::RunHooks(hooks) => self.run_hooks(hooks),
+            HostOp::ReceiveConsole => self.receive_console(),
+            HostOp::HandOverConsole(path) => self.hand_over_console(path),
             HostOp::Release(point) => Ok(self.channel()?.release(*point)?),
             HostOp::AwaitInit(point) => self.await_init(*point),
             HostOp::AwaitExec => self.await_exec(),
@@ -227,6 +239,31 @@ impl<'a> Execution<'a> {
         }
     }
 
+    fn connect_console(&mut self, path: &Path) -> Result<(), Error> {
+        self.console_socket = Some(console::connect(path)?);
+        Ok(())
+    }
+
+    /// Waits for the master of the terminal. A failure of teu-init comes the same way.
+    fn receive_console(&mut self) -> Result<(), Error> {
+        const SENT: u16 = Rendezvous::ConsoleSent as u16;
+        match self.channel()?.receive_with_descriptor(&self.process()?.pidfd)? {
+            Some((Report { step: Report::NOTIFY, detail: SENT, errno: number }, Some(master))) => {
+                self.console = Some(Console { master, number });
+                Ok(())
+            }
+            Some((report, _)) => Err(self.reported(report)),
+            None => Err(self.died()),
+        }
+    }
+
+    /// Passes the master on, and keeps none.
+    fn hand_over_console(&mut self, path: &Path) -> Result<(), Error> {
+        let socket = self.console_socket.take().ok_or_else(|| out_of_order("console socket"))?;
+        let console = self.console.take().ok_or_else(|| out_of_order("terminal"))?;
+        Ok(console::hand_over(&console, &socket, path)?)
+    }
+
     /// Waits until the program runs: its exec closes teu-init's end of the channel.
     fn await_exec(&mut self) -> Result<(), Error> {
         match self.channel()?.receive(&self.process()?.pidfd)? {
@@ -327,7 +364,8 @@ impl<'a> Execution<'a> {
         let missing = || Error::new(ErrorKind::Os, "the plan made no container");
         let directory = self.directory.ok_or_else(missing)?;
         let process = self.process.ok_or_else(missing)?;
-        Ok(Launched { directory, pidfd: process.pidfd, record: self.record })
+        let console = self.console.map(|console| console.master);
+        Ok(Launched { directory, pidfd: process.pidfd, record: self.record, console })
     }
 
     fn directory(&self) -> Result<&StateDirectory, StepError> {

@@ -211,6 +211,15 @@ impl<'a> Data<'a> {
             InitOp::FindExecutable { candidates, .. } => {
                 (Op::FindExecutable, &[self.table(candidates), candidates.len() as u64])
             }
+            InitOp::MakeConsole => (Op::MakeConsole, &[self.text("console")]),
+            InitOp::OpenConsole { rows, columns } => {
+                (Op::OpenConsole, &[self.text("/dev/pts"), u64::from(*rows), u64::from(*columns)])
+            }
+            InitOp::SendConsole => {
+                (Op::SendConsole, &[super::step::Rendezvous::ConsoleSent as u64])
+            }
+            InitOp::BindConsole => (Op::BindConsole, &[self.text("console")]),
+            InitOp::AdoptConsole { uid } => (Op::AdoptConsole, &[u64::from(*uid)]),
             InitOp::AdoptStdio { uid } => (Op::AdoptStdio, &[u64::from(*uid)]),
             InitOp::AwaitStart => {
                 (Op::AwaitStart, &[number(fd_base + teu_init::program::Slot::Fifo as i32)])

@@ -45,6 +45,13 @@ fn not_found(name: &str, errno: i32) -> String {
 fn words(op: &InitOp, detail: Detail) -> String {
     let part = match (op, detail) {
         (_, Detail::Hangup) => "the runtime is gone",
+        (InitOp::OpenConsole { .. }, Detail::Resolve) => "find /dev/pts",
+        (InitOp::OpenConsole { .. }, Detail::Verify) => "/dev/pts is not a devpts filesystem",
+        (InitOp::OpenConsole { .. }, Detail::Create) => "open its multiplexer /dev/pts/ptmx",
+        (InitOp::OpenConsole { .. }, Detail::Attributes) => "set its size",
+        (InitOp::MakeConsole | InitOp::BindConsole, Detail::Verify) => {
+            "a symbolic link stands there"
+        }
         (_, Detail::Resolve) => "resolve the path below the root filesystem",
         (_, Detail::Create) => "create it",
         (InitOp::MountFilesystem { .. }, Detail::Verify) => "must be mounted on ordinary directory",
@@ -108,6 +115,13 @@ fn hint(op: &InitOp, detail: Detail, errno: i32) -> Option<&'static str> {
         }
         (InitOp::AttachTree { .. }, Detail::Attach, libc::ENOTDIR) => {
             Some("a file can only be bound over a file")
+        }
+        (InitOp::OpenConsole { .. }, Detail::Verify, _)
+        | (InitOp::OpenConsole { .. }, Detail::Resolve, libc::ENOENT) => {
+            Some("a container with a terminal needs a mount of type devpts at /dev/pts")
+        }
+        (InitOp::OpenConsole { .. }, Detail::Create, libc::ENOSPC) => {
+            Some("the limit of terminals is reached (kernel.pty.max, the devpts option max)")
         }
         (InitOp::SetRlimit(_), _, libc::EPERM) => {
             Some("only root of the host may raise a hard limit")

@@ -33,6 +33,7 @@ pub use hooks::hook_names;
 pub use mount_options::mount_option_names;
 pub use namespaces::namespace_names;
 pub(crate) use process::needs_home_of;
+pub(crate) use terminal::ConsoleTarget;
 
 use crate::error::PlanError;
 use crate::facts::{Facts, KernelVersion};
@@ -53,8 +54,10 @@ pub(crate) struct Request<'a> {
     pub(crate) id: &'a str,
     /// The bundle, absolute.
     pub(crate) bundle: &'a Path,
-    /// Whether the caller gave a socket for the terminal.
-    pub(crate) has_console_socket: bool,
+    /// Who gets the terminal, if the configuration asks for one.
+    pub(crate) console: ConsoleTarget<'a>,
+    /// Rows and columns of the terminal, in place of the configuration's.
+    pub(crate) console_size: Option<(u16, u16)>,
     /// Where the process id is written to.
     pub(crate) pid_file: Option<PathBuf>,
     /// How many descriptors from 3 on the container inherits.
@@ -130,7 +133,7 @@ impl Plan {
 pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Plan, PlanError> {
     check_kernel(facts)?;
     refusals::check(spec)?;
-    terminal::check(spec, request)?;
+    let terminal = terminal::plan(spec, request)?;
     let mut warnings = Vec::new();
     let namespaces = Namespaces::read(spec, facts)?;
     let id_maps = id_mappings::plan(spec, &namespaces, facts)?;
@@ -165,8 +168,9 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         process,
         mounts,
         devices,
+        terminal,
         root_propagation,
-        hooks: &hooks.create,
+        hooks: hooks.create.clone(),
         join_cgroup: join_cgroup(&cgroup, into_cgroup),
         filters_devices: cgroup.device_filter.is_some(),
         has_cgroup: !cgroup.hierarchies.is_empty(),
@@ -174,7 +178,6 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         pid_file: request.pid_file.clone(),
     };
     let init = parts.init_steps(&mut descriptors)?;
-    let host = parts.host_steps();
     let clone = clone_plan(&namespaces, into_cgroup, descriptors.base(), facts);
     Ok(Plan {
         id: request.id.to_owned(),
@@ -187,8 +190,8 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         shared_pid_namespace: !namespaces.is_new(LinuxNamespaceType::Pid),
         hooks,
         clone,
+        host: parts.host_steps(),
         cgroup,
-        host,
         init,
     })
 }

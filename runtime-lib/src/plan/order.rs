@@ -11,6 +11,7 @@ use super::mounts::Mounts;
 use super::namespaces::Namespaces;
 use super::process::ProcessPlan;
 use super::step::{HostOp, InitOp, InitStep, Rendezvous};
+use super::terminal::Terminal;
 use crate::error::PlanError;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use std::path::PathBuf;
@@ -24,10 +25,12 @@ pub(super) struct Parts<'a> {
     pub(super) mounts: Mounts,
     /// Steps that fill /dev.
     pub(super) devices: Vec<InitStep>,
+    /// The terminal, if there is one.
+    pub(super) terminal: Option<Terminal>,
     /// Propagation of `/` at the end.
     pub(super) root_propagation: Option<u64>,
     /// Hooks that run before the root is changed.
-    pub(super) hooks: &'a [Hook],
+    pub(super) hooks: Vec<Hook>,
     /// How the process is moved into its cgroups, where the clone does not put it into all of them.
     pub(super) join_cgroup: Option<HostOp>,
     /// Whether devices are filtered by a program attached to the cgroup.
@@ -47,7 +50,10 @@ impl Parts<'_> {
 
     /// The steps of the caller's process.
     pub(super) fn host_steps(&self) -> Vec<HostOp> {
-        let mut steps = vec![HostOp::MakeStateDirectory];
+        // Before anything is made: a socket that nobody listens at is the caller's mistake.
+        let connect = self.terminal.as_ref().and_then(Terminal::connect_step);
+        let mut steps: Vec<HostOp> = connect.into_iter().collect();
+        steps.push(HostOp::MakeStateDirectory);
         if self.waits_for_start {
             steps.push(HostOp::MakeExecFifo);
         }
@@ -78,9 +84,11 @@ impl Parts<'_> {
         if !self.hooks.is_empty() {
             // After the limits and the mounts, before the pivot (config.md#prestart, #createruntime-hooks).
             steps.push(HostOp::AwaitInit(Rendezvous::RootBuilt));
-            steps.push(HostOp::RunHooks(self.hooks.to_vec()));
+            steps.push(HostOp::RunHooks(self.hooks.clone()));
             steps.push(HostOp::Release(Rendezvous::HooksDone));
         }
+        // The order of teu-init's messages: the terminal comes before the limits, and those before the end.
+        steps.extend(self.terminal.iter().flat_map(Terminal::host_steps));
         if self.rlimits_from_outside() {
             steps.push(HostOp::AwaitInit(Rendezvous::LimitsAwaited));
             steps.push(HostOp::SetRlimits(self.process.rlimits.clone()));
@@ -172,6 +180,10 @@ impl Parts<'_> {
         steps.extend(cgroup);
         steps.extend_from_slice(after);
         steps.extend_from_slice(&self.devices);
+        if self.terminal.is_some() {
+            // Before /dev or the root becomes read-only.
+            steps.extend(Terminal::prepare_steps());
+        }
         steps.extend(self.process.make_cwd());
         steps.extend(hardening::path_steps(self.spec)?);
         // After everything that makes files in them.
@@ -198,6 +210,9 @@ impl Parts<'_> {
             let op = InitOp::SetMountPropagation { path: "/".to_owned(), flags };
             steps.push(InitStep::new(op, "/linux/rootfsPropagation"));
         }
+        // After the pivot: nothing of the host is in reach of a name that the image chose. Before the limits: opening it takes
+        // descriptors. Before the change of user: giving it away takes CAP_CHOWN.
+        steps.extend(self.terminal.iter().flat_map(Terminal::init_steps));
         let name = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
         if let Some(name) = name(self.spec.hostname()) {
             steps.push(InitStep::new(InitOp::SetHostname(name), "/hostname"));

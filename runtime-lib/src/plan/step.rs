@@ -31,6 +31,8 @@ pub(crate) enum Rendezvous {
     RootBuilt = 8,
     /// The hooks that want to see it like that have run.
     HooksDone = 9,
+    /// The terminal's master is on its way.
+    ConsoleSent = 10,
 }
 
 impl Rendezvous {
@@ -46,6 +48,7 @@ impl Rendezvous {
             Self::Recorded => "the container is recorded",
             Self::RootBuilt => "the root filesystem is complete",
             Self::HooksDone => "the hooks have run",
+            Self::ConsoleSent => "the terminal is handed out",
         }
     }
 }
@@ -54,6 +57,8 @@ impl Rendezvous {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "op", content = "with")]
 pub(crate) enum HostOp {
+    /// Connect to the socket that the terminal's master is sent to.
+    ConnectConsole(PathBuf),
     /// Make the state directory. Leaves behind: the directory.
     MakeStateDirectory,
     /// Make exec.fifo in it.
@@ -90,6 +95,10 @@ pub(crate) enum HostOp {
     SetRlimits(Vec<Rlimit>),
     /// Run hooks in the caller's namespaces.
     RunHooks(Vec<Hook>),
+    /// Wait for the terminal's master, at the rendezvous `ConsoleSent`.
+    ReceiveConsole,
+    /// Send it on, to the socket at this path.
+    HandOverConsole(PathBuf),
     /// Tell teu-init that a rendezvous is reached.
     Release(Rendezvous),
     /// Wait until teu-init says so.
@@ -110,7 +119,8 @@ impl HostOp {
             Self::MakeCgroup => Some("remove the cgroup"),
             Self::Clone => Some("kill the process and reap it"),
             Self::WritePidFile(_) => Some("remove the pid file"),
-            Self::MakeExecFifo
+            Self::ConnectConsole(_)
+            | Self::MakeExecFifo
             | Self::RecordIntent
             | Self::ApplyLimits
             | Self::FilterDevices
@@ -120,6 +130,8 @@ impl HostOp {
             | Self::SetOomScoreAdj(_)
             | Self::SetRlimits(_)
             | Self::RunHooks(_)
+            | Self::ReceiveConsole
+            | Self::HandOverConsole(_)
             | Self::Release(_)
             | Self::AwaitInit(_)
             | Self::AwaitExec
@@ -131,6 +143,9 @@ impl HostOp {
 impl fmt::Display for HostOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ConnectConsole(path) => {
+                write!(f, "connect to the console socket {}", path.display())
+            }
             Self::MakeStateDirectory => f.write_str("make the state directory"),
             Self::MakeExecFifo => f.write_str("make exec.fifo, through which `start` speaks"),
             Self::RecordIntent => f.write_str("write down in state.json what is about to be made"),
@@ -156,6 +171,10 @@ impl fmt::Display for HostOp {
                 let hooks: Vec<_> =
                     hooks.iter().map(|hook| format!("{hook} ({})", hook.path.display())).collect();
                 write!(f, "run {}", hooks.join(", "))
+            }
+            Self::ReceiveConsole => f.write_str("receive the terminal's master from teu-init"),
+            Self::HandOverConsole(path) => {
+                write!(f, "send the terminal's master to the console socket {}", path.display())
             }
             Self::Release(point) => write!(f, "tell teu-init: {}", point.words()),
             Self::AwaitInit(point) => write!(f, "wait until {}", point.words()),
@@ -357,6 +376,16 @@ pub(crate) enum InitOp {
     ChangeDirectory { path: String, may_wait: bool },
     /// Find the program.
     FindExecutable { name: String, candidates: Vec<String> },
+    /// Make the file that the terminal is mounted over, in the entered directory.
+    MakeConsole,
+    /// Open a pseudoterminal, with a size unless it is zero.
+    OpenConsole { rows: u16, columns: u16 },
+    /// Hand its master to the library, at the rendezvous `ConsoleSent`.
+    SendConsole,
+    /// Mount it in the entered directory.
+    BindConsole,
+    /// Make it the process's terminal.
+    AdoptConsole { uid: u32 },
     /// Make the standard streams the container's.
     AdoptStdio { uid: u32 },
     /// Wait for `start`.
@@ -464,6 +493,21 @@ impl fmt::Display for InitOp {
             }
             Self::FindExecutable { name, candidates } => {
                 write!(f, "find {name} in {} directories of PATH", candidates.len())
+            }
+            Self::MakeConsole => f.write_str("make /dev/console, for the terminal"),
+            Self::OpenConsole { rows: 0, .. } | Self::OpenConsole { columns: 0, .. } => {
+                f.write_str("open a terminal of the devpts at /dev/pts")
+            }
+            Self::OpenConsole { rows, columns } => {
+                write!(
+                    f,
+                    "open a terminal of the devpts at /dev/pts ({rows} rows, {columns} columns)"
+                )
+            }
+            Self::SendConsole => f.write_str("send the terminal's master to the host"),
+            Self::BindConsole => f.write_str("mount the terminal at /dev/console"),
+            Self::AdoptConsole { uid } => {
+                write!(f, "give the terminal to user {uid}, and make it stdin, stdout and stderr")
             }
             Self::AdoptStdio { uid } => write!(f, "give stdin, stdout and stderr to user {uid}"),
             Self::AwaitStart => f.write_str("wait for `start` (exec.fifo)"),

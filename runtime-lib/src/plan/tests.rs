@@ -6,11 +6,12 @@ use crate::facts::testing::facts;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 
-fn request(waits_for_start: bool) -> Request<'static> {
+pub(super) fn request(waits_for_start: bool) -> Request<'static> {
     Request {
         id: "box",
         bundle: Path::new("/bundle"),
-        has_console_socket: false,
+        console: ConsoleTarget::Caller,
+        console_size: None,
         pid_file: Some(PathBuf::from("/run/box.pid")),
         preserve_fds: 0,
         waits_for_start,
@@ -61,6 +62,13 @@ fn varieties() -> Vec<Spec> {
             config["process"].as_object_mut().unwrap().remove("capabilities");
             config["mounts"] = json!([]);
         }),
+        config(|config| config["process"]["terminal"] = json!(true)),
+        config(|config| {
+            config["process"]["terminal"] = json!(true);
+            config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+            config["linux"]["uidMappings"] = maps.clone();
+            config["linux"]["gidMappings"] = maps.clone();
+        }),
     ]
 }
 
@@ -104,6 +112,10 @@ fn finishes(host: &[HostOp], init: &[InitStep]) -> bool {
                 HostOp::Release(point) => to_init.push_back(*point),
                 HostOp::AwaitInit(point) if to_host.front() != Some(point) => break,
                 HostOp::AwaitInit(_) => drop(to_host.pop_front()),
+                HostOp::ReceiveConsole if to_host.front() != Some(&Rendezvous::ConsoleSent) => {
+                    break;
+                }
+                HostOp::ReceiveConsole => drop(to_host.pop_front()),
                 _ => {}
             }
             host.pop_front();
@@ -112,6 +124,7 @@ fn finishes(host: &[HostOp], init: &[InitStep]) -> bool {
             match &step.op {
                 InitOp::Notify(point) => to_host.push_back(*point),
                 InitOp::Reclone { .. } => to_host.push_back(Rendezvous::Recloned),
+                InitOp::SendConsole => to_host.push_back(Rendezvous::ConsoleSent),
                 InitOp::Await(point) if to_init.front() != Some(point) => break,
                 InitOp::Await(_) => drop(to_init.pop_front()),
                 _ => {}
@@ -225,6 +238,66 @@ fn preserved_descriptors_come_before_all_others() {
     assert_eq!(plan.clone.fd_base, 7);
     assert!(plan.descriptors.iter().all(|descriptor| descriptor.number >= 7));
     assert!(position(&plan, |op| *op == InitOp::CloseOnExecFrom(7)).is_some());
+}
+
+#[test]
+fn a_terminal_is_made_after_the_pivot_and_before_limits_and_the_change_of_user() {
+    let spec = config(|config| config["process"]["terminal"] = json!(true));
+    let plan = plan_of(&spec, true);
+    let at = |wanted: fn(&InitOp) -> bool| position(&plan, wanted).unwrap();
+    let session = at(|op| *op == InitOp::StartSession);
+    let prepared = at(|op| *op == InitOp::MakeConsole);
+    let pivoted = at(|op| *op == InitOp::PivotRoot);
+    let opened = at(|op| matches!(op, InitOp::OpenConsole { .. }));
+    let sent = at(|op| *op == InitOp::SendConsole);
+    let bound = at(|op| *op == InitOp::BindConsole);
+    let adopted = at(|op| matches!(op, InitOp::AdoptConsole { .. }));
+    assert!(session < adopted && prepared < pivoted && pivoted < opened);
+    assert!(opened < sent && sent < bound && bound < adopted);
+    for later in [
+        at(|op| matches!(op, InitOp::SetRlimit(_))),
+        at(|op| matches!(op, InitOp::AdoptStdio { .. })),
+        at(|op| matches!(op, InitOp::SetGroups(_))),
+    ] {
+        assert!(adopted < later);
+    }
+    // A file is made in /dev before it becomes read-only, and the mount goes into the directory that was entered for it.
+    let entered = position(&plan, |op| *op == InitOp::EnterDirectory { path: "/dev".to_owned() });
+    assert!(entered.unwrap() < prepared);
+    let before_bind = &plan.init[bound - 1].op;
+    assert_eq!(*before_bind, InitOp::EnterDirectory { path: "/dev".to_owned() });
+}
+
+#[test]
+fn a_console_is_made_before_its_directory_becomes_read_only() {
+    let spec = config(|config| {
+        config["process"]["terminal"] = json!(true);
+        config["mounts"][1]["options"].as_array_mut().unwrap().push(json!("ro"));
+    });
+    let plan = plan_of(&spec, true);
+    let prepared = position(&plan, |op| *op == InitOp::MakeConsole).unwrap();
+    let read_only = position(
+        &plan,
+        |op| matches!(op, InitOp::SetMountAttributes { path, .. } if path == "/dev"),
+    );
+    assert!(prepared < read_only.unwrap());
+}
+
+#[test]
+fn a_socket_is_connected_first_and_gets_the_terminal_before_the_container_counts_as_created() {
+    let spec = config(|config| config["process"]["terminal"] = json!(true));
+    let request = Request { console: ConsoleTarget::Socket(Path::new("/s")), ..request(true) };
+    let plan = plan(&spec, &facts(), &request).unwrap();
+    let at = |wanted: &HostOp| plan.host.iter().position(|step| step == wanted).unwrap();
+    let path = || PathBuf::from("/s");
+    assert_eq!(at(&HostOp::ConnectConsole(path())), 0);
+    let handed_over = at(&HostOp::HandOverConsole(path()));
+    assert_eq!(at(&HostOp::ReceiveConsole) + 1, handed_over);
+    assert!(handed_over < at(&HostOp::AwaitInit(Rendezvous::Created)));
+    assert!(finishes(&plan.host, &plan.init));
+    let without_terminal = plan_of(&config(|_| {}), true);
+    assert!(!without_terminal.host.contains(&HostOp::ReceiveConsole));
+    assert!(position(&without_terminal, |op| *op == InitOp::MakeConsole).is_none());
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code, reason = "values are read out of the mapped program")]
 
+mod console;
 mod files;
 mod mounts;
 mod process;
@@ -38,6 +39,8 @@ pub struct Interpreter {
     null: Option<Fd>,
     /// The empty read-only tree that hides directories, once a step needed it.
     empty: Option<Fd>,
+    /// The container's terminal, from its opening to its adoption.
+    console: Option<console::Console>,
     /// Whether the working directory is entered.
     in_cwd: bool,
     /// The program that `FindExecutable` chose.
@@ -65,6 +68,7 @@ pub fn run(fd_base: i32) -> ! {
         directory: Fd::CWD,
         null: None,
         empty: None,
+        console: None,
         in_cwd: false,
         executable: Text(0),
     };
@@ -140,6 +144,11 @@ impl Interpreter {
             Op::CloseOnExecFrom => sys::close_range(a, sys::CLOSE_RANGE_CLOEXEC).map_err(refused),
             Op::Personality => sys::personality(a).map_err(refused),
             Op::NotDumpable => process::not_dumpable(),
+            Op::MakeConsole => console::make(self.directory, Text(a)),
+            Op::OpenConsole => self.open_console(Text(a), b, c),
+            Op::SendConsole => self.send_console(a),
+            Op::BindConsole => self.bind_console(Text(a)),
+            Op::AdoptConsole => self.adopt_console(a),
             Op::Execute => Err(refused(sys::execve(self.executable, Text(a), Text(b)))),
         }
     }
@@ -158,9 +167,7 @@ impl Interpreter {
 
     /// Tells the library that a rendezvous is reached.
     fn notify(&self, rendezvous: u64, number: i32) -> Outcome {
-        let report =
-            Report { step: Report::NOTIFY, detail: (rendezvous & 0xffff) as u16, errno: number };
-        sys::send(self.channel, &report.to_bytes()).map_err(refused)
+        sys::send(self.channel, &reached(rendezvous, number)).map_err(refused)
     }
 
     /// Goes on in a sibling: this process tells its pid to the library and is done.
@@ -197,6 +204,11 @@ impl Interpreter {
         }
         Text::of(b"error of the kernel without a text\n\0")
     }
+}
+
+/// The message that a rendezvous is reached, with its number.
+fn reached(rendezvous: u64, number: i32) -> [u8; 8] {
+    Report { step: Report::NOTIFY, detail: (rendezvous & 0xffff) as u16, errno: number }.to_bytes()
 }
 
 /// The descriptor in an argument.

@@ -34,6 +34,17 @@ pub(super) fn resolve_nofollow(root: Fd, path: Text) -> sys::Result<Fd> {
     open(root, path, O_NOFOLLOW, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
 }
 
+/// Opens what `name` is in a directory, as a reference. A link is `ELOOP`.
+pub(super) fn resolve_name(directory: Fd, name: Text) -> sys::Result<Fd> {
+    open(directory, name, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+}
+
+/// Opens a file that is itself in `directory`, not one that is mounted or linked there (`EXDEV`, `ELOOP`).
+pub(super) fn open_own(directory: Fd, name: Text, flags: u64) -> sys::Result<Fd> {
+    const RESOLVE_NO_XDEV: u64 = 0x01;
+    sys::openat2(directory, name, flags, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
+}
+
 /// Opens the directory that `path` is below `root`.
 pub(super) fn resolve_directory(root: Fd, path: Text) -> sys::Result<Fd> {
     open(root, path, O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
@@ -134,6 +145,11 @@ fn make_one(parent: Fd, name: Text, file: bool, mode: u64) -> core::result::Resu
     let kind = if file { O_NOFOLLOW } else { O_NOFOLLOW | O_DIRECTORY };
     open(parent, name, kind, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
         .map_err(|errno| (Detail::Create, errno))
+}
+
+/// Makes a file in an open directory, and opens it as a reference.
+pub(super) fn make_file(directory: Fd, name: Text, mode: u64) -> core::result::Result<Fd, Failure> {
+    make_one(directory, name, true, mode)
 }
 
 /// The directory in which the next component is made.

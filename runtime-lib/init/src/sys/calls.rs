@@ -13,9 +13,9 @@ const AT_SYMLINK_NOFOLLOW: usize = 0x100;
 /// `O_CLOEXEC`, the same number on every architecture here, also as `OPEN_TREE_CLOEXEC`.
 const O_CLOEXEC: usize = 0o2_000_000;
 
-/// A reference as the kernel wants it.
+/// A reference as the kernel wants it. Exposed: the kernel reads through the number, also through one inside another structure.
 fn address<T>(value: &T) -> usize {
-    from_ref(value).addr()
+    from_ref(value).expose_provenance()
 }
 
 /// A mutable reference as the kernel wants it.
@@ -103,6 +103,29 @@ pub fn receive(fd: Fd) -> Result<Option<[u8; 8]>> {
 pub fn send(fd: Fd, bytes: &[u8; 8]) -> Result<()> {
     const MSG_NOSIGNAL: usize = 0x4000;
     call!(SENDTO, fd.word(), address(bytes), 8, MSG_NOSIGNAL, 0, 0).map(drop)
+}
+
+/// sendmsg(2): the same with a copy of a descriptor (`SCM_RIGHTS`, unix(7)).
+pub fn send_with_descriptor(socket: Fd, bytes: &[u8; 8], fd: Fd) -> Result<()> {
+    /// `struct cmsghdr` with one descriptor, padded to the next one.
+    #[repr(C)]
+    struct Control {
+        len: usize,
+        level: i32,
+        kind: i32,
+        fd: i32,
+        padding: i32,
+    }
+    const SOL_SOCKET: i32 = 1;
+    const SCM_RIGHTS: i32 = 1;
+    const MSG_NOSIGNAL: usize = 0x4000;
+    // struct cmsghdr and the descriptor, without the padding.
+    const LEN: usize = 20;
+    let control = Control { len: LEN, level: SOL_SOCKET, kind: SCM_RIGHTS, fd: fd.0, padding: 0 };
+    let vector = [address(bytes), bytes.len()];
+    // struct msghdr: name, its length, iov, their number, control, its length, flags.
+    let message = [0, 0, address(&vector), 1, address(&control), size_of_val(&control), 0];
+    call!(SENDMSG, socket.word(), address(&message), MSG_NOSIGNAL).map(drop)
 }
 
 /// write(2).
@@ -200,6 +223,51 @@ pub struct InterfaceRequest {
 /// ioctl(2) with an interface request (`SIOCGIFFLAGS`, `SIOCSIFFLAGS`).
 pub fn interface_ioctl(fd: Fd, request: usize, argument: &mut InterfaceRequest) -> Result<()> {
     call!(IOCTL, fd.word(), request, address_mut(argument)).map(drop)
+}
+
+/// `TIOCSPTLCK` (ioctl_tty(2)): lets the other side of a pseudoterminal's master be opened.
+pub fn unlock_terminal(master: Fd) -> Result<()> {
+    const TIOCSPTLCK: usize = 0x4004_5431;
+    call!(IOCTL, master.word(), TIOCSPTLCK, address(&0_i32)).map(drop)
+}
+
+/// `TIOCGPTN` (ioctl_tty(2)): the number of the terminal behind a master, which is its name in devpts.
+pub fn terminal_number(master: Fd) -> Result<i32> {
+    const TIOCGPTN: usize = 0x8004_5430;
+    let mut number = 0_i32;
+    call!(IOCTL, master.word(), TIOCGPTN, address_mut(&mut number))?;
+    Ok(number)
+}
+
+/// `TIOCGPTPEER` (ioctl_tty(2), Linux 4.13): the terminal behind a master, whatever stands at its name. Open over exec, and not the
+/// controlling terminal.
+pub fn open_terminal(master: Fd) -> Result<Fd> {
+    const TIOCGPTPEER: usize = 0x5441;
+    const O_RDWR_NOCTTY: usize = 0o402;
+    call!(IOCTL, master.word(), TIOCGPTPEER, O_RDWR_NOCTTY).map(Fd::of)
+}
+
+/// `TIOCSWINSZ` (ioctl_tty(2)).
+pub fn set_terminal_size(terminal: Fd, rows: u16, columns: u16) -> Result<()> {
+    const TIOCSWINSZ: usize = 0x5414;
+    // struct winsize: rows, columns, and two that nobody uses.
+    let size = [rows, columns, 0, 0];
+    call!(IOCTL, terminal.word(), TIOCSWINSZ, address(&size)).map(drop)
+}
+
+/// `TIOCSCTTY` (ioctl_tty(2)): the controlling terminal of this session, without taking it from another.
+pub fn set_controlling_terminal(terminal: Fd) -> Result<()> {
+    const TIOCSCTTY: usize = 0x540e;
+    call!(IOCTL, terminal.word(), TIOCSCTTY, 0).map(drop)
+}
+
+/// fstatfs(2): the magic number of the filesystem that a descriptor is on.
+pub fn filesystem_magic(fd: Fd) -> Result<u64> {
+    // struct statfs has 120 bytes on 64-bit machines, the type first.
+    let mut buffer = [0_u64; 15];
+    call!(FSTATFS, fd.word(), address_mut(&mut buffer))?;
+    let [magic, ..] = buffer;
+    Ok(magic)
 }
 
 /// setsid(2).

@@ -25,6 +25,8 @@ impl Errno {
     pub const ENOENT: Self = Self(2);
     /// Interrupted system call.
     pub const EINTR: Self = Self(4);
+    /// Bad file descriptor.
+    pub const EBADF: Self = Self(9);
     /// Resource temporarily unavailable.
     pub const EAGAIN: Self = Self(11);
     /// Permission denied.
