@@ -178,3 +178,35 @@ pub(crate) fn memory_file(name: &CStr) -> io::Result<File> {
     // SAFETY: the kernel has just made this descriptor for us alone.
     Ok(unsafe { File::from_raw_fd(fd) })
 }
+
+/// Receives one message on a stream socket: its bytes and the descriptor that came with it (`SCM_RIGHTS`, unix(7)).
+///
+/// # Errors
+///
+/// When the socket cannot be read, or no descriptor came.
+pub fn receive_descriptor(
+    socket: &std::os::unix::net::UnixStream,
+) -> io::Result<(Vec<u8>, OwnedFd)> {
+    use std::os::fd::{AsRawFd as _, FromRawFd as _};
+    let mut bytes = vec![0_u8; 4096];
+    let mut control = [0_u64; 4];
+    let mut vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    // SAFETY: a struct of pointers and numbers, for which zeros are "nothing".
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut vector;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control) as _;
+    // SAFETY: the message names buffers of this function with their sizes.
+    let length =
+        unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
+    let length = usize::try_from(length).ok().ok_or_else(io::Error::last_os_error)?;
+    bytes.truncate(length);
+    // A control message is a header of 16 bytes, then the descriptor: `[length, level and type, descriptor, ..]`.
+    let [size, _, number, _] = control;
+    let came = message.msg_controllen > 0 && size >= 20;
+    let number = i32::try_from(number & u64::from(u32::MAX)).ok().filter(|_| came);
+    let number = number.ok_or_else(|| io::Error::other("no descriptor came"))?;
+    // SAFETY: the kernel has just made this descriptor for this process.
+    Ok((bytes, unsafe { OwnedFd::from_raw_fd(number) }))
+}

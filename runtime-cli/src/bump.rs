@@ -17,6 +17,9 @@ const CHUNK: usize = 256 * 1024;
 /// Blocks of more bytes go to the system's allocator, so that a chunk's rest that is given up is small.
 const LARGEST: usize = 16 * 1024;
 
+/// What malloc(3) promises for every block, and what code that fills byte buffers for the kernel relies on (control messages).
+const SMALLEST_ALIGN: usize = 16;
+
 /// Chunks begin on a page, so an offset that is aligned up to this is an address that is.
 const LARGEST_ALIGN: usize = 4096;
 
@@ -77,7 +80,7 @@ impl Chunk {
     fn take(&self, layout: Layout) -> Option<usize> {
         let mut used = self.used.load(Ordering::Acquire);
         loop {
-            let start = used.checked_next_multiple_of(layout.align())?;
+            let start = used.checked_next_multiple_of(layout.align().max(SMALLEST_ALIGN))?;
             let end = start.checked_add(layout.size()).filter(|&end| end <= CHUNK)?;
             match self.used.compare_exchange_weak(used, end, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Some(start),
@@ -177,7 +180,7 @@ mod tests {
             // SAFETY: no test asks for zero bytes.
             let start = unsafe { bump.alloc(layout) };
             assert!(!start.is_null());
-            assert_eq!(start.addr() % align, 0);
+            assert_eq!(start.addr() % align.max(SMALLEST_ALIGN), 0);
             let block = Self { bump, start, layout, fill };
             block.write();
             block
@@ -235,9 +238,9 @@ mod tests {
         let start = block.start;
         assert!(block.resize(1000));
         assert!(block.resize(LARGEST));
-        assert!(block.resize(8));
+        assert!(block.resize(SMALLEST_ALIGN));
         let next = Block::new(&bump, 8, 8, 2);
-        assert_eq!(next.start.addr(), start.addr() + 8);
+        assert_eq!(next.start.addr(), start.addr() + SMALLEST_ALIGN);
         drop(next);
         drop(block);
         assert_eq!(Block::new(&bump, 1, 1, 3).start, start);
