@@ -155,6 +155,29 @@ fn config_mounts_destination_directory_is_created() {
     assert_eq!(mode & 0o7777, if crun { 0o1755 } else { 0o755 });
 }
 
+/// runc's contract: where a link of the image leads nowhere, what it names is made below the root.
+/// Engines mount /etc/resolv.conf over such links.
+#[test]
+fn config_mounts_destination_behind_a_link_to_nowhere_is_created() {
+    let mut c = Container::new();
+    let source = c.bundle.outside("source").join("file");
+    fs::write(&source, "host").expect("a file of the host");
+    c.bundle.link("etc/resolv.conf", "../run/resolve/stub");
+    c.bundle.link("volume", "/var/volume");
+    let source = source.to_string_lossy().into_owned();
+    c.bundle.push("/mounts", mount("/etc/resolv.conf", "bind", &source, &["bind"]));
+    c.bundle.push("/mounts", mount("/volume/below", "tmpfs", "tmpfs", &[]));
+    if c.runtime().differs("crun", "1.8: makes nothing behind a link to nowhere") {
+        let _failed = c.fails_to_run().saying("No such file");
+        return;
+    }
+    let answers = c.ask(&["read /run/resolve/stub", "read /proc/self/mountinfo"]);
+    assert_eq!(answers[0], json!({ "text": "host" }));
+    let mounts = teu_conformance::mountinfo::parse(answers[1]["text"].as_str().expect("text"));
+    assert_eq!(at(&mounts, "/var/volume/below").kind, "tmpfs");
+    assert!(c.bundle.rootfs().join("run/resolve/stub").is_file());
+}
+
 /// config.md: bind mounts show the source, and writing goes through.
 #[test]
 fn config_mounts_bind_of_a_directory() {

@@ -21,6 +21,9 @@ const RESOLVE_IN_ROOT: u64 = 0x10;
 /// How often a resolution is repeated that the kernel broke off because something was renamed meanwhile (openat2(2), `EAGAIN`).
 const RACES: usize = 128;
 
+/// How many links to nowhere are followed, as many as the kernel follows links (path_resolution(7)).
+const LINKS: u8 = 40;
+
 /// A whole path, with the NUL: `PATH_MAX`.
 const PATH_MAX: usize = 4096;
 
@@ -101,27 +104,43 @@ pub(super) fn make_directory(root: Fd, path: Text, mode: u64) -> Outcome {
 /// Makes the file or directory `path` and the directories that lead to it.
 ///
 /// Goes down one component after the other. What exists is resolved from the root again (its links count); what does not is made
-/// in the directory that the descriptor holds, so a rename by somebody else cannot send it elsewhere.
+/// in the directory that the descriptor holds, so a rename by somebody else cannot send it elsewhere. A link to nowhere is
+/// followed, and what it names is made: images have such links where engines mount files (`/etc/resolv.conf`).
 fn make(root: Fd, path: Text, file: bool, mode: u64) -> core::result::Result<Fd, Failure> {
+    make_path(root, components(path)?, Wanted { file, mode, links: LINKS })
+}
+
+/// What [`make`] makes at the end of a path.
+#[derive(Clone, Copy)]
+struct Wanted {
+    file: bool,
+    mode: u64,
+    /// How many links to nowhere may still be followed.
+    links: u8,
+}
+
+fn make_path(root: Fd, path: &[u8], wanted: Wanted) -> core::result::Result<Fd, Failure> {
     let mut prefix = [0_u8; PATH_MAX];
     let mut parent = Parent { fd: root, borrowed: true };
-    let mut rest = components(path)?;
+    let mut rest = path;
     let mut len = 0_usize;
     while let Some((name, following)) = next_component(rest) {
-        let last = next_component(following).is_none();
+        let file = wanted.file && next_component(following).is_none();
         let start = len + 1;
         append(&mut prefix, &mut len, name)?;
-        let here = Text::of(&prefix);
         let name = Text::of(prefix.get(start..).unwrap_or_default());
-        let found = open(
-            root,
-            here,
-            if last && file { 0 } else { O_DIRECTORY },
-            RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-        );
+        let kind = if file { 0 } else { O_DIRECTORY };
+        let found = open(root, Text::of(&prefix), kind, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
         let next = match found {
             Ok(fd) => fd,
-            Err(Errno::ENOENT) => make_one(parent.fd, name, last && file, mode)?,
+            Err(Errno::ENOENT) => match make_one(parent.fd, name, file, wanted.mode) {
+                Ok(fd) => fd,
+                Err((Detail::Create, Errno::ELOOP)) => {
+                    let directory = prefix.get(..start - 1).unwrap_or_default();
+                    return follow(root, parent, directory, name, following, wanted);
+                }
+                Err(failure) => return Err(failure),
+            },
             Err(errno) => return Err((Detail::Resolve, errno)),
         };
         parent.replace(next);
@@ -130,7 +149,50 @@ fn make(root: Fd, path: Text, file: bool, mode: u64) -> core::result::Result<Fd,
     Ok(parent.fd)
 }
 
-/// Makes one file or directory in an open directory, and opens it.
+/// Goes on where the link `name` in `parent`, whose path is `directory`, leads to.
+fn follow(
+    root: Fd,
+    parent: Parent,
+    directory: &[u8],
+    name: Text,
+    following: &[u8],
+    wanted: Wanted,
+) -> core::result::Result<Fd, Failure> {
+    const TOO_LONG: Failure = (Detail::Resolve, Errno::ENAMETOOLONG);
+    let Some(links) = wanted.links.checked_sub(1) else {
+        return Err((Detail::Resolve, Errno::ELOOP));
+    };
+    // The directory, the link's text behind it, and what follows behind that.
+    let mut path = [0_u8; PATH_MAX];
+    let mut end = 0;
+    put(&mut path, &mut end, directory)?;
+    put(&mut path, &mut end, b"/")?;
+    let room = path.get_mut(end..).ok_or(TOO_LONG)?;
+    let len = sys::readlinkat(parent.fd, name, room).map_err(|errno| (Detail::Resolve, errno))?;
+    let start = if room.first() == Some(&b'/') { end } else { 0 };
+    end += len;
+    put(&mut path, &mut end, b"/")?;
+    put(&mut path, &mut end, following)?;
+    parent.close();
+    let path = path.get(start..end).ok_or(TOO_LONG)?;
+    make_path(root, path, Wanted { links, ..wanted })
+}
+
+/// Writes `bytes` at `end` of the path in `buffer`, which keeps room for a NUL.
+fn put(buffer: &mut [u8; PATH_MAX], end: &mut usize, bytes: &[u8]) -> Outcome {
+    let next = *end + bytes.len();
+    match buffer.get_mut(*end..next) {
+        Some(room) if next < PATH_MAX => {
+            room.copy_from_slice(bytes);
+            *end = next;
+            Ok(())
+        }
+        _ => Err((Detail::Resolve, Errno::ENAMETOOLONG)),
+    }
+}
+
+/// Makes one file or directory in an open directory, and opens it. A link that stands there is `ELOOP`, also one that somebody put
+/// there just now: never a descriptor of the link itself.
 fn make_one(parent: Fd, name: Text, file: bool, mode: u64) -> core::result::Result<Fd, Failure> {
     let made = if file {
         sys::openat(parent, name, O_CREAT_EXCL, mode as usize).map(sys::close)
@@ -142,7 +204,8 @@ fn make_one(parent: Fd, name: Text, file: bool, mode: u64) -> core::result::Resu
         Ok(()) | Err(Errno::EEXIST) => {}
         Err(errno) => return Err((Detail::Create, errno)),
     }
-    let kind = if file { O_NOFOLLOW } else { O_NOFOLLOW | O_DIRECTORY };
+    // Without `O_NOFOLLOW`, which together with `O_PATH` would open a link instead of refusing it (openat2(2)).
+    let kind = if file { 0 } else { O_DIRECTORY };
     open(parent, name, kind, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
         .map_err(|errno| (Detail::Create, errno))
 }
@@ -160,10 +223,14 @@ struct Parent {
 
 impl Parent {
     fn replace(&mut self, fd: Fd) {
+        self.close();
+        *self = Self { fd, borrowed: false };
+    }
+
+    fn close(&self) {
         if !self.borrowed {
             sys::close(self.fd);
         }
-        *self = Self { fd, borrowed: false };
     }
 }
 
@@ -199,7 +266,75 @@ fn append(buffer: &mut [u8; PATH_MAX], len: &mut usize, name: &[u8]) -> Outcome 
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
+    use std::fs::{self, File};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    /// A directory of one test, gone with it.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(name: &str) -> (Self, File) {
+            let path = std::env::temp_dir().join(std::format!("teu-{name}-{}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            let open = File::open(&path).unwrap();
+            (Self(path), open)
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    fn made(root: &File, path: &[u8], file: bool) -> core::result::Result<(), Failure> {
+        make(Fd(root.as_raw_fd()), Text::of(path), file, 0o755).map(sys::close)
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_new_file_is_never_opened_itself() {
+        let (directory, root) = Directory::new("race");
+        symlink("/etc/passwd", directory.0.join("link")).unwrap();
+        for file in [true, false] {
+            let won = make_one(Fd(root.as_raw_fd()), Text::of(b"link\0"), file, 0o644);
+            assert_eq!(won, Err((Detail::Create, Errno::ELOOP)));
+        }
+        File::create(directory.0.join("file")).unwrap();
+        let file = make_one(Fd(root.as_raw_fd()), Text::of(b"file\0"), true, 0o644);
+        file.map(sys::close).unwrap();
+    }
+
+    #[test]
+    fn links_to_nowhere_are_followed_below_the_root() {
+        let (directory, root) = Directory::new("links");
+        let at = |path: &str| directory.0.join(path);
+        fs::create_dir(at("etc")).unwrap();
+        symlink("/run/made/file", at("etc/absolute")).unwrap();
+        symlink("../../../relative", at("etc/relative")).unwrap();
+        symlink("absolute-too", at("etc/chain")).unwrap();
+        symlink("../chained", at("etc/absolute-too")).unwrap();
+        made(&root, b"/etc/absolute\0", true).unwrap();
+        assert!(at("run/made/file").is_file());
+        made(&root, b"/etc/relative/below\0", false).unwrap();
+        assert!(at("relative/below").is_dir());
+        made(&root, b"/etc/chain\0", true).unwrap();
+        assert!(at("chained").is_file());
+    }
+
+    #[test]
+    fn links_that_go_in_circles_or_grow_without_end_are_refused() {
+        let (directory, root) = Directory::new("circles");
+        symlink("b", directory.0.join("a")).unwrap();
+        symlink("a", directory.0.join("b")).unwrap();
+        // The kernel sees the circle first.
+        assert_eq!(made(&root, b"/a/x\0", true), Err((Detail::Resolve, Errno::ELOOP)));
+        symlink("grow/x", directory.0.join("grow")).unwrap();
+        assert_eq!(made(&root, b"/grow\0", true), Err((Detail::Resolve, Errno::ELOOP)));
+    }
 
     #[test]
     fn paths_are_taken_apart_component_by_component() {
