@@ -76,14 +76,48 @@ fn position(plan: &Plan, wanted: impl Fn(&InitOp) -> bool) -> Option<usize> {
     plan.init.iter().position(|step| wanted(&step.op))
 }
 
+/// The host of a golden plan. Rootless podman starts its runtime as root of a user namespace that it made.
+fn host_of(name: &str) -> Facts {
+    Facts { in_user_namespace: name.starts_with("podman-rootless"), ..facts() }
+}
+
+/// The plan for a configuration as text, or why there is none.
+fn plan_or_refusal(name: &str, text: &str) -> String {
+    let loaded = match crate::spec::parse(text.as_bytes()) {
+        Ok(loaded) => loaded,
+        Err(refusal) => return format!("refused: {refusal}\n"),
+    };
+    match plan(&loaded.spec, &host_of(name), &request(true)) {
+        Ok(plan) => {
+            assert!(finishes(&plan.host, &plan.init), "{name}:\n{plan}");
+            plan.to_string() + "\n"
+        }
+        Err(refusal) => format!("refused: {refusal}\n"),
+    }
+}
+
+/// Every configuration in a directory of the fixtures: its name, the text, and the golden file beside it.
+fn golden_files(directory: &str) -> Vec<(String, String, PathBuf)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(directory);
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    files.sort();
+    let name = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    files
+        .into_iter()
+        .map(|path| (name(&path), read(&path), path.with_extension("plan.txt")))
+        .collect()
+}
+
 #[test]
 fn golden_plans_are_as_they_were() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/config");
     let mut changed = Vec::new();
-    for name in ["default", "user-namespace", "joined-namespaces", "volumes"] {
-        let text = std::fs::read_to_string(directory.join(format!("{name}.json"))).unwrap();
-        let plan = plan_of(&serde_json::from_str(&text).unwrap(), true).to_string() + "\n";
-        let golden = directory.join(format!("{name}.plan.txt"));
+    let engines = golden_files("config/engines");
+    assert!(engines.len() > 30, "{} configurations of engines", engines.len());
+    for (name, text, golden) in golden_files("config").into_iter().chain(engines) {
+        let plan = plan_or_refusal(&name, &text);
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::File::create(&golden)
                 .and_then(|mut file| std::io::Write::write_all(&mut file, plan.as_bytes()))
