@@ -1,5 +1,6 @@
 //! One invocation of the runtime: its input, its surroundings, its time limit, its outcome.
 
+use crate::pty::Session;
 use crate::stream::Stream;
 use crate::sys;
 use serde_json::Value;
@@ -123,6 +124,24 @@ impl Command {
         drop(self.command);
         let status = wait(&mut child, &self.words, self.limit, [&mut stdout, &mut stderr]);
         Outcome { words: self.words, status, stdout, stderr }
+    }
+
+    /// Starts the program at a terminal of its own, of this size.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    #[must_use]
+    pub fn at_terminal(mut self, rows: u16, columns: u16) -> Session {
+        let (master, terminal) = sys::open_terminal().expect("a pseudoterminal");
+        sys::set_window_size(terminal.as_fd(), rows, columns).expect("a size");
+        let stream = || Stdio::from(terminal.try_clone().expect("another descriptor"));
+        self.command.stdin(stream()).stdout(stream()).stderr(stream());
+        self.prepare_child();
+        sys::before_exec(&mut self.command, sys::take_terminal);
+        let child = self.command.spawn();
+        let child = child.unwrap_or_else(|error| panic!("starting {}: {error}", self.words));
+        Session::new(self.words, child, master, terminal)
     }
 
     fn standard_input(&mut self) -> Stdio {

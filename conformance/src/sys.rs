@@ -171,6 +171,50 @@ pub(crate) fn before_exec(
     unsafe { command.pre_exec(prepare) };
 }
 
+/// A new pseudoterminal (pty(7)): master and terminal.
+pub(crate) fn open_terminal() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut options = std::fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOCTTY);
+    let master = OwnedFd::from(options.read(true).write(true).open("/dev/ptmx")?);
+    // SAFETY: no memory is involved.
+    checked(unsafe { libc::unlockpt(master.as_raw_fd()) })?;
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: this request takes a number.
+    let fd = checked(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) })?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok((master, unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// Starts a session at the terminal that is standard input. Async-signal-safe.
+pub(crate) fn take_terminal() -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    checked(unsafe { libc::setsid() })?;
+    // SAFETY: this request takes a number.
+    checked(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) }).map(drop)
+}
+
+/// Gives a terminal its size.
+pub(crate) fn set_window_size(fd: BorrowedFd<'_>, rows: u16, columns: u16) -> io::Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the call only reads `size`.
+    checked(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
+}
+
+/// A terminal's local modes (termios(3)).
+pub(crate) fn local_modes(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: all zeroes is a valid termios.
+    let mut modes: libc::termios = unsafe { std::mem::zeroed() };
+    // SAFETY: `modes` is valid for the call.
+    checked(unsafe { libc::tcgetattr(fd.as_raw_fd(), &raw mut modes) })?;
+    Ok(modes.c_lflag)
+}
+
+/// Sends a signal to a child that was not waited for.
+pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    checked(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
 /// A file without a name, to write an input into.
 pub(crate) fn memory_file(name: &CStr) -> io::Result<File> {
     // SAFETY: `name` is a C string.
