@@ -100,6 +100,13 @@ impl Command {
         self
     }
 
+    /// Starts the program confined to the CPU on which this thread happens to run.
+    #[must_use]
+    pub fn on_one_cpu(mut self) -> Self {
+        sys::before_exec(&mut self.command, sys::stay_on_this_cpu);
+        self
+    }
+
     /// Starts the program in a mount namespace of its own.
     #[must_use]
     pub fn mounts(mut self, mounts: Mounts) -> Self {

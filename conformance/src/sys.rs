@@ -215,6 +215,17 @@ pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
     checked(unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
+/// sched_setaffinity(2): this process runs on one CPU from here on.
+pub(crate) fn stay_on_this_cpu() -> io::Result<()> {
+    let mut mask = [0_u64; 128];
+    // SAFETY: sched_getcpu has no arguments.
+    let cpu = usize::try_from(checked(unsafe { libc::sched_getcpu() })?).unwrap_or(0);
+    mask[cpu / 64] |= 1 << (cpu % 64);
+    // SAFETY: the mask outlives the call, and the kernel only reads it.
+    checked(unsafe { libc::sched_setaffinity(0, size_of_val(&mask), mask.as_ptr().cast()) })
+        .map(drop)
+}
+
 /// A file without a name, to write an input into.
 pub(crate) fn memory_file(name: &CStr) -> io::Result<File> {
     // SAFETY: `name` is a C string.

@@ -189,11 +189,8 @@ fn errors_what_is_not_done_is_refused_by_name() {
         ("/linux/netDevices", json!({ "eth7": {} })),
         ("/linux/mountLabel", json!("system_u:object_r:svirt_file_t:s0")),
         ("/linux/intelRdt", json!({ "closID": "a" })),
-        ("/linux/memoryPolicy", json!({ "mode": "MPOL_DEFAULT" })),
         ("/process/apparmorProfile", json!("teu-default")),
         ("/process/selinuxLabel", json!("system_u:system_r:svirt_t:s0")),
-        ("/process/ioPriority", json!({ "class": "IOPRIO_CLASS_BE", "priority": 4 })),
-        ("/process/scheduler", json!({ "policy": "SCHED_BATCH" })),
     ];
     for (pointer, value) in properties {
         let mut c = Container::new();

@@ -40,5 +40,8 @@ pub use container::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use oci_spec;
-pub use plan::{Plan, capability_names, hook_names, mount_option_names, namespace_names};
+pub use plan::{
+    Plan, capability_names, hook_names, memory_policy_flags, memory_policy_modes,
+    mount_option_names, namespace_names,
+};
 pub use state::{State, Status};

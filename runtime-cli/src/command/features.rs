@@ -33,6 +33,7 @@ struct Linux {
     apparmor: Enabled,
     selinux: Enabled,
     intel_rdt: Enabled,
+    memory_policy: MemoryPolicy,
     mount_extensions: MountExtensions,
     net_devices: Enabled,
 }
@@ -51,6 +52,12 @@ struct Cgroup {
 #[derive(Debug, Serialize)]
 struct Enabled {
     enabled: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct MemoryPolicy {
+    modes: Vec<String>,
+    flags: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -80,6 +87,10 @@ fn features() -> Features {
             apparmor: NO,
             selinux: NO,
             intel_rdt: NO,
+            memory_policy: MemoryPolicy {
+                modes: teu::memory_policy_modes(),
+                flags: teu::memory_policy_flags(),
+            },
             mount_extensions: MountExtensions { idmap: NO },
             net_devices: NO,
         },
@@ -119,6 +130,8 @@ mod tests {
         for key in ["seccomp", "apparmor", "selinux", "intelRdt", "netDevices"] {
             assert_eq!(linux[key], no, "{key}");
         }
+        assert_eq!(linux["memoryPolicy"]["modes"].as_array().unwrap().len(), 7);
+        assert_eq!(linux["memoryPolicy"]["flags"].as_array().unwrap().len(), 3);
         assert_eq!(linux["mountExtensions"]["idmap"], no);
         assert_eq!(value["annotations"]["teu.version"], version::VERSION);
         assert_eq!(value["potentiallyUnsafeConfigAnnotations"], json!([]));

@@ -192,8 +192,9 @@ ops! {
     LoopbackUp = 12,
     /// Starts a session (setsid(2)).
     StartSession = 13,
-    /// Writes a file of the runtime's own filesystem. Arguments: text path, address of the bytes, their number.
-    WriteFile = 14,
+    /// Writes a file of procfs, which is verified to be one and nothing that is mounted over it. Arguments: text path below
+    /// `/proc`, address of the bytes, their number.
+    WriteProc = 14,
     /// Changes the propagation of the mount at the working directory or at `/` (mount(2)). Arguments: text path, MS_* flags.
     SetPropagation = 15,
     /// Attaches the root filesystem's tree over `/` of the new mount namespace and enters it. No arguments.
@@ -269,6 +270,50 @@ ops! {
     /// Gives the terminal to the container's user, and makes it the session's controlling terminal, stdin, stdout and stderr.
     /// Argument: uid.
     AdoptConsole = 48,
+    /// Sets the scheduling policy (sched_setattr(2)). Argument: address of a [`SchedulerAttributes`].
+    SetScheduler = 60,
+    /// Sets the I/O priority of this process (ioprio_set(2)). Argument: class and level.
+    SetIoPriority = 61,
+    /// Sets the memory policy (set_mempolicy(2)). Arguments: mode with flags, address of the node mask, number of its bits.
+    SetMemoryPolicy = 62,
+    /// Lets this process run on every CPU that its cgroup has (sched_setaffinity(2)). No arguments.
+    ResetAffinity = 63,
+}
+
+/// `struct sched_attr` of sched_setattr(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct SchedulerAttributes {
+    /// Size of this structure.
+    pub size: u32,
+    /// `SCHED_*`.
+    pub policy: u32,
+    /// `SCHED_FLAG_*`.
+    pub flags: u64,
+    /// Niceness.
+    pub nice: i32,
+    /// Priority of a realtime policy.
+    pub priority: u32,
+    /// Nanoseconds that a deadline policy grants in each period.
+    pub runtime: u64,
+    /// Nanoseconds from the beginning of a period in which it grants them.
+    pub deadline: u64,
+    /// Nanoseconds of a period.
+    pub period: u64,
+    /// Utilization clamps: minimum and maximum.
+    pub clamps: [u32; 2],
+}
+
+/// A device number as mknod(2) takes it (`new_encode_dev` in linux/kdev_t.h).
+#[must_use]
+pub fn device_number(major: u32, minor: u32) -> u64 {
+    u64::from((minor & 0xff) | (major << 8) | ((minor & !0xff) << 12))
+}
+
+/// The two parts of such a number.
+#[must_use]
+pub fn major_minor(device: u64) -> (u64, u64) {
+    ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xf_ff00))
 }
 
 /// What a mount destination has to be, and what is made when it is not there.
@@ -317,7 +362,19 @@ mod tests {
     #[test]
     fn the_layout_is_made_of_whole_words() {
         assert_eq!((size_of::<Header>(), size_of::<Step>(), size_of::<ErrnoText>()), (32, 56, 16));
+        assert_eq!(size_of::<SchedulerAttributes>(), 56);
         assert_eq!(ADDRESS % 4096, 0);
+    }
+
+    #[test]
+    fn device_numbers_are_those_of_the_kernel() {
+        // /dev/null, and one whose parts are wider than a byte.
+        assert_eq!(device_number(1, 3), 0x103);
+        assert_eq!(device_number(259, 0x1ff), 0x0011_03ff);
+        for (major, minor) in [(1, 3), (10, 200), (259, 300), (511, 0xf_ffff)] {
+            let parts = major_minor(device_number(major, minor));
+            assert_eq!(parts, (u64::from(major), u64::from(minor)));
+        }
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use super::step::{InitOp, InitStep};
 use std::collections::HashMap;
-use teu_init::program::{ADDRESS, Create, ErrnoText, Header, MAGIC, MountAttributes, Op, Step};
+use teu_init::program::{
+    ADDRESS, Create, ErrnoText, Header, MAGIC, MountAttributes, Op, SchedulerAttributes, Step,
+};
 
 /// Errno values that exec(2) gives for reasons in the container (execve(2)): the ones that teu-init can say by itself.
 const EXEC_ERRNOS: &[i32] = &[
@@ -99,6 +101,26 @@ impl<'a> Data<'a> {
         self.words([set, clear, propagation, userns_fd, recursive])
     }
 
+    fn scheduler(&mut self, wanted: &super::scheduling::SchedulerAttributes) -> u64 {
+        let [runtime, deadline, period] = wanted.deadline;
+        let size = size_of::<SchedulerAttributes>() as u64;
+        // Two fields of 32 bits in a word, the first one in its first half.
+        let pair = |first: u32, second: u32| {
+            let [a, b, c, d] = first.to_ne_bytes();
+            let [e, f, g, h] = second.to_ne_bytes();
+            u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+        };
+        self.words([
+            pair(u32::try_from(size).unwrap_or(0), wanted.policy),
+            wanted.flags,
+            pair(wanted.nice.cast_unsigned(), wanted.priority),
+            runtime,
+            deadline,
+            period,
+            0,
+        ])
+    }
+
     /// The words for what exec may say, when nobody but the container's stderr listens.
     fn errno_texts(&mut self) -> (u64, u64) {
         let mut words = Vec::new();
@@ -125,6 +147,15 @@ impl<'a> Data<'a> {
                 (Op::Reclone, &[*flags, super::step::Rendezvous::Recloned as u64])
             }
             InitOp::Personality(domain) => (Op::Personality, &[*domain]),
+            InitOp::SetScheduler(attributes) => (Op::SetScheduler, &[self.scheduler(attributes)]),
+            InitOp::SetIoPriority { value, .. } => (Op::SetIoPriority, &[u64::from(*value)]),
+            InitOp::SetMemoryPolicy { mode, nodes, .. } => {
+                // The kernel reads one bit less than it is told.
+                let bits = if nodes.is_empty() { 0 } else { nodes.len() as u64 * 64 + 1 };
+                let nodes = if nodes.is_empty() { 0 } else { self.words(nodes.iter().copied()) };
+                (Op::SetMemoryPolicy, &[u64::from(*mode), nodes, bits])
+            }
+            InitOp::ResetAffinity => (Op::ResetAffinity, &[]),
             InitOp::SetUid(uid) => (Op::SetUid, &[u64::from(*uid)]),
             InitOp::SetGid(gid) => (Op::SetGid, &[u64::from(*gid)]),
             InitOp::SetGroups(gids) => {
@@ -134,8 +165,8 @@ impl<'a> Data<'a> {
             InitOp::AmbientCapabilities(mask) => (Op::AmbientCapabilities, &[*mask]),
             InitOp::LoopbackUp => (Op::LoopbackUp, &[]),
             InitOp::StartSession => (Op::StartSession, &[]),
-            InitOp::WriteFile { path, text } => {
-                (Op::WriteFile, &[self.text(path), self.text(text), text.len() as u64])
+            InitOp::WriteProc { path, text } => {
+                (Op::WriteProc, &[self.text(path), self.text(text), text.len() as u64])
             }
             InitOp::SetPropagation { path, flags } => {
                 (Op::SetPropagation, &[self.text(path), *flags])

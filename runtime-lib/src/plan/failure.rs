@@ -52,11 +52,15 @@ fn words(op: &InitOp, detail: Detail) -> String {
         (InitOp::MakeConsole | InitOp::BindConsole, Detail::Verify) => {
             "a symbolic link stands there"
         }
+        (InitOp::WriteProc { .. }, Detail::Resolve) => "open it",
         (_, Detail::Resolve) => "resolve the path below the root filesystem",
         (_, Detail::Create) => "create it",
         (InitOp::MountFilesystem { .. }, Detail::Verify) => "must be mounted on ordinary directory",
         (InitOp::MaskPath(_), Detail::Verify) => "the container's /dev/null is not the device 1:3",
         (InitOp::MakeNode { .. }, Detail::Verify) => "a different file is there already",
+        (InitOp::WriteProc { .. }, Detail::Verify) => {
+            "/proc is no procfs, or something is mounted over the file"
+        }
         (InitOp::ChangeDirectory { .. }, Detail::Verify) => {
             "current working directory is outside of container mount namespace root -- possible container breakout detected"
         }
@@ -123,17 +127,40 @@ fn hint(op: &InitOp, detail: Detail, errno: i32) -> Option<&'static str> {
         (InitOp::OpenConsole { .. }, Detail::Create, libc::ENOSPC) => {
             Some("the limit of terminals is reached (kernel.pty.max, the devpts option max)")
         }
-        (InitOp::SetRlimit(_), _, libc::EPERM) => {
-            Some("only root of the host may raise a hard limit")
-        }
-        (InitOp::SetGroups(_) | InitOp::SetGid(_) | InitOp::SetUid(_), _, libc::EINVAL) => {
-            Some("the id is not mapped in the container's user namespace")
-        }
-        (InitOp::SetCapabilities { .. }, _, libc::EPERM) => {
-            Some("the runtime does not have one of these capabilities itself")
-        }
         (InitOp::JoinNamespace { .. }, _, libc::EINVAL) => {
             Some("the path is a namespace of another type")
+        }
+        _ => process_hint(op, errno),
+    }
+}
+
+/// Advice about the steps that make the process what it is.
+fn process_hint(op: &InitOp, errno: i32) -> Option<&'static str> {
+    match (op, errno) {
+        (InitOp::SetScheduler(attributes), libc::EPERM) if attributes.in_cpuset => Some(
+            "process scheduler can't be used together with AllowedCPUs (linux.resources.cpu.cpus)",
+        ),
+        (InitOp::SetScheduler(_), libc::EPERM) => Some(
+            "the runtime lacks CAP_SYS_NICE, or its cgroup has no realtime runtime (cpu.rt_runtime_us)",
+        ),
+        (InitOp::SetScheduler(_), libc::EOPNOTSUPP) => {
+            Some("this kernel does not clamp utilization (CONFIG_UCLAMP_TASK)")
+        }
+        (InitOp::SetIoPriority { .. }, libc::EPERM) => {
+            Some("the realtime class needs CAP_SYS_ADMIN or CAP_SYS_NICE on the host")
+        }
+        (InitOp::SetMemoryPolicy { .. }, libc::EINVAL) => {
+            Some("the host has none of these memory nodes, or its kernel not this mode or flag")
+        }
+        (InitOp::SetMemoryPolicy { .. }, libc::ENOSYS) => {
+            Some("this kernel has no memory policies (CONFIG_NUMA)")
+        }
+        (InitOp::SetRlimit(_), libc::EPERM) => Some("only root of the host may raise a hard limit"),
+        (InitOp::SetGroups(_) | InitOp::SetGid(_) | InitOp::SetUid(_), libc::EINVAL) => {
+            Some("the id is not mapped in the container's user namespace")
+        }
+        (InitOp::SetCapabilities { .. }, libc::EPERM) => {
+            Some("the runtime does not have one of these capabilities itself")
         }
         _ => None,
     }

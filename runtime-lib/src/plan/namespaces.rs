@@ -204,6 +204,10 @@ impl Namespaces {
                     "a clock is \"monotonic\" or \"boottime\"",
                 ));
             }
+            if offset.nanosecs().is_some_and(|nanosecs| nanosecs > 999_999_999) {
+                let pointer = format!("/linux/timeOffsets/{clock}/nanosecs");
+                return Err(PlanError::invalid(pointer, "a second has 999999999 nanoseconds more"));
+            }
             lines.push(format!(
                 "{clock} {} {}\n",
                 offset.secs().unwrap_or(0),
@@ -212,10 +216,8 @@ impl Namespaces {
         }
         if !lines.is_empty() {
             lines.sort();
-            let op = InitOp::WriteFile {
-                path: "/proc/self/timens_offsets".to_owned(),
-                text: lines.concat(),
-            };
+            let op =
+                InitOp::WriteProc { path: "self/timens_offsets".to_owned(), text: lines.concat() };
             steps.push(InitStep::new(op, "/linux/timeOffsets"));
         }
         Ok(steps)

@@ -2,7 +2,9 @@
 
 use super::capabilities::{self, Sets};
 use super::environment;
+use super::memory_policy;
 use super::rlimits;
+use super::scheduling;
 use super::step::{InitOp, InitStep, Rlimit};
 use crate::error::PlanError;
 use crate::facts::Facts;
@@ -22,6 +24,8 @@ pub(super) struct ProcessPlan {
     last_capability: u32,
     no_new_privileges: bool,
     personality: Option<u64>,
+    /// When the process runs and where, and where its memory is.
+    resources: Vec<InitStep>,
     /// Resource limits to set.
     pub(super) rlimits: Vec<Rlimit>,
     /// Score to write, if any.
@@ -49,6 +53,8 @@ pub(super) fn plan(
     }
     let env = process.env().as_deref().unwrap_or_default();
     let sets = process.capabilities().as_ref();
+    let mut resources = scheduling::plan(spec, process)?;
+    resources.extend(memory_policy::plan(spec, facts.kernel)?);
     Ok(ProcessPlan {
         cwd: cwd(process)?,
         args: args(process)?,
@@ -61,6 +67,7 @@ pub(super) fn plan(
         last_capability: facts.last_capability,
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         personality: personality(spec, warnings),
+        resources,
         rlimits: rlimits::plan(process.rlimits().as_deref().unwrap_or_default())?,
         oom_score_adj: oom_score_adj(process)?,
     })
@@ -140,16 +147,6 @@ fn refuse_what_is_not_done(process: &Process, facts: &Facts) -> Result<(), PlanE
             asked(process.selinux_label()),
             "SELinux labels are not supported",
         ),
-        (
-            "/process/ioPriority",
-            process.io_priority().is_some(),
-            "I/O priorities are not supported",
-        ),
-        (
-            "/process/scheduler",
-            process.scheduler().is_some(),
-            "scheduler attributes are not supported",
-        ),
     ];
     match refused.into_iter().find(|(_, present, _)| *present) {
         Some((pointer, _, rule)) => Err(PlanError::unsupported(pointer, rule)),
@@ -169,6 +166,8 @@ impl ProcessPlan {
     pub(super) fn identity_steps(&self, can_set_groups: bool) -> Vec<InitStep> {
         let user = "/process/user";
         let mut steps = vec![
+            // After the process has joined its cgroup, whose CPUs are the only limit from here on: where the caller runs is its own matter.
+            InitOp::ResetAffinity.into(),
             InitStep::new(InitOp::AdoptStdio { uid: self.uid }, user),
             InitStep::new(InitOp::Umask(self.umask), "/process/user/umask"),
         ];
@@ -182,6 +181,8 @@ impl ProcessPlan {
         if self.no_new_privileges {
             steps.push(InitStep::new(InitOp::NoNewPrivileges, "/process/noNewPrivileges"));
         }
+        // Before capabilities and the user change: raising a priority takes CAP_SYS_NICE or CAP_SYS_ADMIN.
+        steps.extend_from_slice(&self.resources);
         steps.extend(self.before_user());
         if can_set_groups {
             // Always, also the empty list: the caller's groups are not the container's.

@@ -31,11 +31,6 @@ pub(super) fn check(spec: &Spec) -> Result<(), PlanError> {
             has(linux.map(|linux| linux.intel_rdt().is_some())),
             "Intel RDT is not supported",
         ),
-        (
-            "/linux/memoryPolicy",
-            has(linux.map(|linux| linux.memory_policy().is_some())),
-            "memory policies are not supported",
-        ),
     ];
     match refused.into_iter().find(|(_, present, _)| *present) {
         Some((pointer, _, rule)) => Err(PlanError::unsupported(pointer, rule)),

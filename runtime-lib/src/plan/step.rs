@@ -4,6 +4,7 @@
 //! begin the message when it fails.
 
 use super::hooks::Hook;
+use super::scheduling::SchedulerAttributes;
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -301,6 +302,14 @@ pub(crate) enum InitOp {
     Reclone { flags: u64 },
     /// Set the execution domain (personality(2)).
     Personality(u64),
+    /// Set the scheduling policy.
+    SetScheduler(SchedulerAttributes),
+    /// Set the I/O priority.
+    SetIoPriority { class: &'static str, value: u32, level: u32 },
+    /// Set the memory policy; the mode has the flags in it.
+    SetMemoryPolicy { mode: u32, nodes: Vec<u64>, words: String },
+    /// Forget on which CPUs the caller runs.
+    ResetAffinity,
     /// Become this user.
     SetUid(u32),
     /// Become this group.
@@ -313,8 +322,8 @@ pub(crate) enum InitOp {
     LoopbackUp,
     /// Start a session.
     StartSession,
-    /// Write a file of the runtime's filesystem.
-    WriteFile { path: String, text: String },
+    /// Write a file below `/proc`.
+    WriteProc { path: String, text: String },
     /// Propagation of a mount of the runtime's own namespace copy.
     SetPropagation { path: &'static str, flags: u64 },
     /// Attach the root filesystem's tree.
@@ -420,6 +429,19 @@ impl fmt::Display for InitOp {
             Self::Reclone { flags } => {
                 write!(f, "continue in a sibling process in new {} namespaces", flag_list(*flags))
             }
+            Self::SetScheduler(SchedulerAttributes { name, nice, priority, .. }) => {
+                write!(f, "set the scheduling policy to {name}")?;
+                match (nice, priority) {
+                    (0, 0) => Ok(()),
+                    (0, priority) => write!(f, " (priority {priority})"),
+                    (nice, _) => write!(f, " (nice {nice})"),
+                }
+            }
+            Self::SetIoPriority { class, level, .. } => {
+                write!(f, "set the I/O priority to {class}, level {level}")
+            }
+            Self::SetMemoryPolicy { words, .. } => write!(f, "set the memory policy to {words}"),
+            Self::ResetAffinity => f.write_str("run on every CPU, wherever the caller runs"),
             Self::Personality(domain) => write!(f, "set the execution domain to {domain:#x}"),
             Self::SetUid(uid) => write!(f, "become user {uid}"),
             Self::SetGid(gid) => write!(f, "become group {gid}"),
@@ -433,7 +455,9 @@ impl fmt::Display for InitOp {
             }
             Self::LoopbackUp => f.write_str("bring the loopback interface up"),
             Self::StartSession => f.write_str("start a session"),
-            Self::WriteFile { path, text } => write!(f, "write {:?} to {path}", text.trim_end()),
+            Self::WriteProc { path, text } => {
+                write!(f, "write {:?} to /proc/{path}", text.trim_end())
+            }
             Self::SetPropagation { path, flags } => {
                 let name = propagation_name(*flags);
                 write!(f, "keep mounts made here from appearing on the host (make {path} {name})")
@@ -459,7 +483,7 @@ impl fmt::Display for InitOp {
             }
             Self::EnterDirectory { path } => write!(f, "open {path} for device nodes and links"),
             Self::MakeNode { name, mode, device, .. } => {
-                let (major, minor) = super::devices::major_minor(*device);
+                let (major, minor) = teu_init::program::major_minor(*device);
                 write!(f, "make device {name} ({major}:{minor}, mode {:04o})", mode & 0o7777)
             }
             Self::MakeLink { name, target, .. } => write!(f, "link {name} to {target}"),

@@ -42,7 +42,7 @@ fn step(name: &str, value: &str, namespaces: &Namespaces) -> Result<InitStep, Pl
         Some(kind) if !namespaces.shares(kind) => {}
         _ => return refuse(format!("sysctl {name:?} is not in a separate kernel namespace")),
     }
-    let op = InitOp::WriteFile { path: format!("/proc/sys/{path}"), text: value.to_owned() };
+    let op = InitOp::WriteProc { path: format!("sys/{path}"), text: value.to_owned() };
     Ok(InitStep::new(op, pointer))
 }
 

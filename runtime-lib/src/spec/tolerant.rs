@@ -77,13 +77,32 @@ fn explain(document: &Value, text: &[u8], error: &serde_json::Error) -> PlanErro
     let whole = error.to_string();
     // The position is in the mended text, which nobody but this function has seen; the pointer says it better.
     let rule = whole.split(" at line ").next().unwrap_or(&whole);
-    let refusal = PlanError::invalid(pointer.clone(), rule);
+    let refusal = PlanError::invalid(pointer.clone(), words(&pointer, rule));
     match document.pointer(&pointer) {
         Some(value @ (Value::String(_) | Value::Number(_) | Value::Bool(_))) => {
             refusal.value(value)
         }
         _ => refusal,
     }
+}
+
+/// runc's words for values that are not one of those the specification has, in front of the parser's, which lists them.
+fn words(pointer: &str, rule: &str) -> String {
+    let index = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let place: Vec<_> = pointer.split('/').filter(|part| !index(part)).collect();
+    let words = match place.as_slice() {
+        ["linux", "memoryPolicy", "mode"] => "invalid memory policy mode",
+        ["linux", "memoryPolicy", "flags"] => "invalid memory policy flag",
+        ["linux", "personality", "domain"] => "invalid personality domain",
+        ["linux", "devices", "type"] => "invalid device type",
+        ["process", "rlimits", "type"] => "wrong rlimit value",
+        ["process", "ioPriority", "class"] => "invalid ioPriority.Class",
+        ["process", "scheduler", "policy"] => "invalid scheduler policy",
+        ["process", "scheduler", "flags"] => "invalid scheduler flag",
+        ["process", "scheduler"] if rule.contains("`policy`") => "scheduler policy is required",
+        _ => return rule.to_owned(),
+    };
+    format!("{words}: {rule}")
 }
 
 #[cfg(test)]
@@ -114,6 +133,31 @@ mod tests {
                "scheduler":{"policy":"SCHED_OTHER","flags":["SCHED_FLAG_RESET_ON_FORK","SCHED_FLAG_DL_OVERRUN"]}}}"#,
         );
         assert!(loaded.spec.process().clone().unwrap().scheduler().is_some());
+    }
+
+    #[test]
+    fn values_that_there_are_not_are_refused_in_runcs_words() {
+        let wrong = [
+            (r#""linux":{"memoryPolicy":{"mode":"MPOL_X"}}"#, "invalid memory policy mode: "),
+            (
+                r#""linux":{"memoryPolicy":{"mode":"MPOL_BIND","flags":["MPOL_F_X"]}}"#,
+                "invalid memory policy flag: ",
+            ),
+            (r#""linux":{"personality":{"domain":"VMS"}}"#, "invalid personality domain: "),
+            (
+                r#""process":{"scheduler":{"nice":1}}"#,
+                "scheduler policy is required: missing field `policy`",
+            ),
+            (
+                r#""process":{"rlimits":[{"type":"RLIMIT_X","soft":1,"hard":1}]}"#,
+                "wrong rlimit value: ",
+            ),
+        ];
+        for (fields, words) in wrong {
+            let text = format!(r#"{{"ociVersion":"1.3.0",{fields}}}"#);
+            let error = parse(text.as_bytes()).unwrap_err();
+            assert!(error.rule.starts_with(words), "{fields}: {error}");
+        }
     }
 
     #[test]

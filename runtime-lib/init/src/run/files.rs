@@ -1,20 +1,50 @@
-//! Steps that make files: device nodes, links, and the runtime's own writes.
+//! Steps that make files: device nodes, links, and what is written into procfs.
 
-use super::rootfs::resolve_directory;
-use super::{Interpreter, Outcome, refused};
-use crate::program::Detail;
+use super::rootfs::{open_unmounted, resolve_directory};
+use super::{Failure, Interpreter, Outcome, refused};
+use crate::program::{Detail, device_number};
 use crate::sys::{self, Errno, Fd, Text};
 
-/// Writes a file of the runtime's own filesystem, which is the root until the pivot.
-pub(super) fn write_file(path: Text, bytes: Text, len: u64) -> Outcome {
-    const O_WRONLY: usize = 1;
-    let fd = sys::openat(Fd::CWD, path, O_WRONLY, 0).map_err(|errno| (Detail::Resolve, errno))?;
-    let written = sys::write(fd, bytes, len).map(drop).map_err(refused);
-    sys::close(fd);
-    written
-}
-
 impl Interpreter {
+    /// Writes a file of procfs in one system call.
+    pub(super) fn write_proc(&mut self, path: Text, bytes: Text, len: u64) -> Outcome {
+        let fd = self.open_proc(path)?;
+        let written = sys::write(fd, bytes, len).map(drop).map_err(refused);
+        sys::close(fd);
+        written
+    }
+
+    /// Opens a file below `/proc` for writing. A write that is meant for the kernel must not go elsewhere: `/proc` has to be the root of
+    /// a procfs, and nothing on the way may be mounted over it (CVE-2019-16884, CVE-2025-52881).
+    fn open_proc(&mut self, path: Text) -> core::result::Result<Fd, Failure> {
+        const O_WRONLY: u64 = 1;
+        let proc = self.proc()?;
+        open_unmounted(proc, path, O_WRONLY).map_err(|errno| match errno {
+            Errno::EXDEV => (Detail::Verify, Errno(0)),
+            errno => (Detail::Resolve, errno),
+        })
+    }
+
+    /// The root of the runtime's procfs. Asked for the first time before the pivot, so it is not one that the image brought.
+    fn proc(&mut self) -> core::result::Result<Fd, Failure> {
+        const O_PATH: usize = 0o10_000_000;
+        /// `PROC_SUPER_MAGIC` of linux/magic.h, and `PROC_ROOT_INO` of linux/proc_fs.h.
+        const PROCFS: u64 = 0x9fa0;
+        const ROOT_INODE: u64 = 1;
+        if let Some(fd) = self.proc {
+            return Ok(fd);
+        }
+        let fd = sys::openat(Fd::CWD, Text::of(b"/proc\0"), O_PATH, 0)
+            .map_err(|errno| (Detail::Resolve, errno))?;
+        let magic = sys::filesystem_magic(fd).map_err(|errno| (Detail::Resolve, errno))?;
+        let inode = sys::inode(fd).map_err(|errno| (Detail::Resolve, errno))?;
+        if magic != PROCFS || inode != ROOT_INODE {
+            return Err((Detail::Verify, Errno(0)));
+        }
+        self.proc = Some(fd);
+        Ok(fd)
+    }
+
     /// Opens the directory for the nodes and links that follow.
     pub(super) fn enter_directory(&mut self, path: Text) -> Outcome {
         if self.directory != Fd::CWD {
@@ -61,12 +91,6 @@ fn verify_node(directory: Fd, name: Text, mode: u64, device: u64) -> Outcome {
     if same { Ok(()) } else { Err((Detail::Verify, Errno(0))) }
 }
 
-/// A device number as mknod(2) takes it (`new_encode_dev` of the kernel).
-#[must_use]
-pub(super) fn device_number(major: u32, minor: u32) -> u64 {
-    u64::from((minor & 0xff) | (major << 8) | ((minor & !0xff) << 12))
-}
-
 /// Makes a symbolic link; the same link that is there already will do, another file is replaced only when the step says so.
 pub(super) fn make_link(directory: Fd, name: Text, target: Text, replace: bool) -> Outcome {
     match sys::symlinkat(target, directory, name) {
@@ -78,17 +102,5 @@ pub(super) fn make_link(directory: Fd, name: Text, target: Text, replace: bool) 
         // An image that brings its own /dev/fd or /dev/stdin keeps it.
         Err(Errno::EEXIST) => Ok(()),
         Err(errno) => Err((Detail::Create, errno)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn device_numbers_are_those_of_the_kernel() {
-        // /dev/null, and one whose parts are wider than a byte (new_encode_dev in linux/kdev_t.h).
-        assert_eq!(device_number(1, 3), 0x103);
-        assert_eq!(device_number(259, 0x1ff), 0x0011_03ff);
     }
 }

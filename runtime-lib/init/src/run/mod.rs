@@ -39,6 +39,8 @@ pub struct Interpreter {
     null: Option<Fd>,
     /// The empty read-only tree that hides directories, once a step needed it.
     empty: Option<Fd>,
+    /// The runtime's verified procfs, once a step needed it.
+    proc: Option<Fd>,
     /// The container's terminal, from its opening to its adoption.
     console: Option<console::Console>,
     /// Whether the working directory is entered.
@@ -68,6 +70,7 @@ pub fn run(fd_base: i32) -> ! {
         directory: Fd::CWD,
         null: None,
         empty: None,
+        proc: None,
         console: None,
         in_cwd: false,
         executable: Text(0),
@@ -112,7 +115,7 @@ impl Interpreter {
             Op::AmbientCapabilities => process::ambient_capabilities(a),
             Op::LoopbackUp => process::loopback_up(),
             Op::StartSession => sys::setsid().map_err(refused),
-            Op::WriteFile => files::write_file(Text(a), Text(b), c),
+            Op::WriteProc => self.write_proc(Text(a), Text(b), c),
             Op::SetPropagation => mounts::set_propagation(Text(a), b),
             Op::AttachRoot => mounts::attach_root(self.root),
             Op::MountFilesystem => mounts::mount_filesystem(self.root, [a, b, c, d, e, f]),
@@ -143,6 +146,10 @@ impl Interpreter {
             Op::AwaitStart => process::await_start(fd(a)),
             Op::CloseOnExecFrom => sys::close_range(a, sys::CLOSE_RANGE_CLOEXEC).map_err(refused),
             Op::Personality => sys::personality(a).map_err(refused),
+            Op::SetScheduler => sys::sched_setattr(Text(a)).map_err(refused),
+            Op::SetIoPriority => sys::ioprio_set(a).map_err(refused),
+            Op::SetMemoryPolicy => sys::set_mempolicy(a, Text(b), c).map_err(refused),
+            Op::ResetAffinity => sys::run_on_every_cpu().map_err(refused),
             Op::NotDumpable => process::not_dumpable(),
             Op::MakeConsole => console::make(self.directory, Text(a)),
             Op::OpenConsole => self.open_console(Text(a), b, c),

@@ -48,6 +48,12 @@ pub(super) fn open_own(directory: Fd, name: Text, flags: u64) -> sys::Result<Fd>
     sys::openat2(directory, name, flags, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
 }
 
+/// Opens a file below `directory` that is on the same mount: no magic link leads there, and nothing is mounted on the way (`EXDEV`).
+pub(super) fn open_unmounted(directory: Fd, path: Text, flags: u64) -> sys::Result<Fd> {
+    const RESOLVE_NO_XDEV: u64 = 0x01;
+    sys::openat2(directory, path, flags, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
+}
+
 /// Opens the directory that `path` is below `root`.
 pub(super) fn resolve_directory(root: Fd, path: Text) -> sys::Result<Fd> {
     open(root, path, O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)

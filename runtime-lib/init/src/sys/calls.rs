@@ -482,6 +482,30 @@ pub fn personality(domain: u64) -> Result<()> {
     call!(PERSONALITY, domain as usize).map(drop)
 }
 
+/// sched_setattr(2) of this process, with a `struct sched_attr` at an address.
+pub fn sched_setattr(attributes: Text) -> Result<()> {
+    call!(SCHED_SETATTR, 0, attributes.word(), 0).map(drop)
+}
+
+/// ioprio_set(2) of this process.
+pub fn ioprio_set(value: u64) -> Result<()> {
+    const IOPRIO_WHO_PROCESS: usize = 1;
+    call!(IOPRIO_SET, IOPRIO_WHO_PROCESS, 0, value as usize).map(drop)
+}
+
+/// set_mempolicy(2) with a mask of `bits` nodes at an address.
+pub fn set_mempolicy(mode: u64, nodes: Text, bits: u64) -> Result<()> {
+    call!(SET_MEMPOLICY, mode as usize, nodes.word(), bits as usize).map(drop)
+}
+
+/// sched_setaffinity(2) of this process to all CPUs. The kernel leaves out those that there are not and those that the cgroup
+/// does not have.
+pub fn run_on_every_cpu() -> Result<()> {
+    // `NR_CPUS` of the largest kernels.
+    let every = [u64::MAX; 8192 / 64];
+    call!(SCHED_SETAFFINITY, 0, size_of_val(&every), address(&every)).map(drop)
+}
+
 /// umask(2).
 pub fn umask(mask: u64) {
     // umask never fails.
@@ -507,6 +531,16 @@ pub fn map_at(fd: Fd, at: u64, len: usize) -> Result<()> {
     const PROT_READ: usize = 1;
     const MAP_SHARED_FIXED_NOREPLACE: usize = 0x1 | 0x10_0000;
     call!(MMAP, at as usize, len, PROT_READ, MAP_SHARED_FIXED_NOREPLACE, fd.word(), 0).map(drop)
+}
+
+/// Inode number of an open file.
+pub fn inode(fd: Fd) -> Result<u64> {
+    const INO: usize = 0x100;
+    let mut buffer = [0_u64; 32];
+    call!(STATX, fd.word(), Text::of(b"\0").word(), AT_EMPTY_PATH, INO, address_mut(&mut buffer))?;
+    // struct statx: stx_ino is the fifth 64-bit word.
+    let [_, _, _, _, inode, ..] = buffer;
+    Ok(inode)
 }
 
 /// Length of an open file in bytes.

@@ -33,6 +33,8 @@ impl Errno {
     pub const EACCES: Self = Self(13);
     /// File exists.
     pub const EEXIST: Self = Self(17);
+    /// Crosses a mount.
+    pub const EXDEV: Self = Self(18);
     /// Not a directory.
     pub const ENOTDIR: Self = Self(20);
     /// Is a directory.
