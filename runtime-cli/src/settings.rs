@@ -28,12 +28,14 @@ pub(crate) struct Settings {
     root_in_runtime_dir: bool,
     /// systemd manages the cgroups.
     pub(crate) systemd_cgroup: bool,
+    /// Whether a container may do without a cgroup; `None` to let the library see who the caller is.
+    pub(crate) rootless: Option<bool>,
 }
 
 impl Settings {
     /// The settings for these flags; `log` takes the warnings.
     pub(crate) fn new(globals: &Values, log: &Log) -> Result<Self, Failure> {
-        check_rootless(globals)?;
+        let rootless = rootless(globals)?;
         let systemd_manager = match globals.text(&flags::CGROUP_MANAGER).map(|name| name.to_str()) {
             None | Some(Some("cgroupfs")) => false,
             Some(Some("systemd")) => true,
@@ -53,7 +55,7 @@ impl Settings {
         };
         let systemd_cgroup = globals.switch(&flags::SYSTEMD_CGROUP) || systemd_manager;
         let root_is_chosen = globals.text(&flags::ROOT).is_some();
-        Ok(Self { root, root_is_chosen, root_in_runtime_dir, systemd_cgroup })
+        Ok(Self { root, root_is_chosen, root_in_runtime_dir, systemd_cgroup, rootless })
     }
 
     /// Creates a root below `XDG_RUNTIME_DIR`, with the sticky bit: it tells those who clean that directory up to leave
@@ -72,13 +74,15 @@ impl Settings {
     }
 }
 
-/// `--rootless` says whether permission errors of cgroups may be ignored; here only its value is checked.
-fn check_rootless(globals: &Values) -> Result<(), Failure> {
-    match globals.text(&flags::ROOTLESS) {
-        Some(value) if value != "auto" && args::boolean(value).is_none() => Err(Failure::new(
-            format!("invalid --rootless {:?}: use true, false or auto", value.to_string_lossy()),
-        )),
-        Some(_) | None => Ok(()),
+/// `--rootless`: whether a container that asks for no cgroup does without one where none may be made. `None` for `auto`.
+fn rootless(globals: &Values) -> Result<Option<bool>, Failure> {
+    let Some(value) = globals.text(&flags::ROOTLESS) else { return Ok(None) };
+    match args::boolean(value) {
+        None if value != "auto" => Err(Failure::new(format!(
+            "invalid --rootless {:?}: use true, false or auto",
+            value.to_string_lossy()
+        ))),
+        choice => Ok(choice),
     }
 }
 
@@ -184,6 +188,7 @@ mod tests {
             root_is_chosen: false,
             root_in_runtime_dir: true,
             systemd_cgroup: false,
+            rootless: None,
         };
         let prepared = settings.prepare_root().and_then(|()| settings.prepare_root());
         let mode = fs::metadata(&root).map(|metadata| metadata.permissions().mode() & 0o7777);
@@ -210,8 +215,15 @@ mod tests {
 
     #[test]
     fn rootless_is_a_boolean_or_auto() {
-        for value in ["auto", "true", "false", "1", "0"] {
-            assert!(settings(&format!("--rootless {value}")).is_ok(), "{value}");
+        for (line, choice) in [
+            ("", None),
+            ("--rootless auto", None),
+            ("--rootless true", Some(true)),
+            ("--rootless=1", Some(true)),
+            ("--rootless=false", Some(false)),
+            ("--rootless 0", Some(false)),
+        ] {
+            assert_eq!(settings(line).unwrap().rootless, choice, "{line}");
         }
         assert_eq!(
             settings("--rootless maybe").unwrap_err(),

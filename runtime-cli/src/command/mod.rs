@@ -92,6 +92,7 @@ impl Context<'_> {
         options.preserve_fds = self.values.number(&flags::PRESERVE_FDS).unwrap_or(0);
         options.no_pivot = self.values.switch(&flags::NO_PIVOT);
         options.no_new_keyring = self.values.switch(&flags::NO_NEW_KEYRING);
+        options.rootless = self.settings.rootless;
         options.systemd_cgroup = self.settings.systemd_cgroup;
         Ok(options)
     }

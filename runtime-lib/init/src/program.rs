@@ -120,6 +120,8 @@ pub enum Detail {
     Attach = 6,
     /// The library's end of the channel is gone.
     Hangup = 7,
+    /// The user namespace forbids setgroups(2), and groups were asked for.
+    GroupsDenied = 20,
 }
 
 impl Detail {
@@ -134,6 +136,7 @@ impl Detail {
             5 => Self::Attributes,
             6 => Self::Attach,
             7 => Self::Hangup,
+            20 => Self::GroupsDenied,
             _ => Self::Call,
         }
     }
@@ -278,6 +281,12 @@ ops! {
     SetMemoryPolicy = 62,
     /// Lets this process run on every CPU that its cgroup has (sched_setaffinity(2)). No arguments.
     ResetAffinity = 63,
+    /// Copies the mount at a path of this process's own mount namespace, for who may not copy mounts of the host's (open_tree(2)).
+    /// Arguments: the fd that it becomes, text path, [`Open`] flags, MS_* propagation or zero.
+    OpenTree = 80,
+    /// Gives up the caller's supplementary groups, unless the user namespace forbids that (user_namespaces(7)); then a later
+    /// [`SetGroups`](Op::SetGroups) must not ask for any. No arguments.
+    DropGroups = 81,
 }
 
 /// `struct sched_attr` of sched_setattr(2).
@@ -314,6 +323,17 @@ pub fn device_number(major: u32, minor: u32) -> u64 {
 #[must_use]
 pub fn major_minor(device: u64) -> (u64, u64) {
     ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xf_ff00))
+}
+
+/// What [`Op::OpenTree`] opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Open;
+
+impl Open {
+    /// The mounts below it, too.
+    pub const RECURSIVE: u64 = 1;
+    /// It must be a directory, and no symbolic link.
+    pub const DIRECTORY: u64 = 2;
 }
 
 /// What a mount destination has to be, and what is made when it is not there.

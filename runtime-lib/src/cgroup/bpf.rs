@@ -6,25 +6,25 @@ use nix::errno::Errno;
 
 use super::device_filter::compile;
 use super::directory::Directory;
-use super::{in_user_namespace, sys, with_hint};
+use super::{sys, with_hint};
 use crate::error::StepError;
+use crate::plan::cgroup::FilterAttachment;
 use crate::plan::cgroup::devices::DeviceFilter;
 
 /// JSON pointer of the rules.
 const POINTER: &str = "/linux/resources/devices";
 
-/// Makes `filter` the device filter of a cgroup.
+/// Makes the planned filter the device filter of a cgroup.
 ///
 /// The filters of cgroups above stay in force. So would an old one on the same cgroup, which a cgroup that was there before may
 /// have: it is detached, after the new one is attached, so that at no moment there is none.
 pub(super) fn attach(
     cgroup: &Directory,
-    filter: &DeviceFilter,
+    attachment: &FilterAttachment,
     is_new: bool,
 ) -> Result<(), StepError> {
-    match try_attach(cgroup, filter, is_new) {
-        // The root of a user namespace may not load programs; the filters of the cgroups above stay in force.
-        Err(Errno::EPERM) if in_user_namespace() => Ok(()),
+    match try_attach(cgroup, &attachment.filter, is_new) {
+        Err(Errno::EPERM) if attachment.may_be_refused => Ok(()),
         Err(errno) => Err(explain(cgroup, errno)),
         Ok(()) => Ok(()),
     }

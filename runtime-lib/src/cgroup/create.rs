@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::directory::{self, Directory, names_below};
-use super::{Cgroup, Member, in_user_namespace, members, remove, step, v1, v2};
+use super::{Cgroup, Member, members, remove, step, v1, v2};
 use crate::error::StepError;
 use crate::plan::cgroup::{CgroupPlan, HierarchyPlan, Version};
 
@@ -33,7 +33,7 @@ impl Cgroup {
                 Err(error) => {
                     let all = made.members.iter().flat_map(|member| &member.created);
                     undo(all.chain(&created))?;
-                    return without_cgroup(plan, error);
+                    return Err(error);
                 }
             }
         }
@@ -51,29 +51,6 @@ pub(super) fn undo<'a>(created: impl Iterator<Item = &'a PathBuf>) -> Result<(),
         outcome = outcome.and(removed);
     }
     outcome
-}
-
-/// What follows when the cgroup could not be made.
-fn without_cgroup(plan: &CgroupPlan, error: StepError) -> Result<Cgroup, StepError> {
-    let privileged = || nix::unistd::geteuid().is_root() && !in_user_namespace();
-    if !is_forbidden(&error) || privileged() {
-        return Err(error);
-    }
-    accept_none(plan.required, error).map(|()| Cgroup { members: Vec::new() })
-}
-
-fn is_forbidden(error: &StepError) -> bool {
-    [libc::EACCES, libc::EPERM, libc::EROFS].contains(&error.errno)
-}
-
-/// An unprivileged caller who asks for no cgroup and no limit gets none, where making one is not permitted.
-fn accept_none(required: bool, error: StepError) -> Result<(), StepError> {
-    if required {
-        let hint =
-            "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
-        return Err(error.hint(hint));
-    }
-    Ok(())
 }
 
 /// Makes the directory of one hierarchy, and on the way what is missing above; says in `created` which ones.
@@ -146,33 +123,4 @@ fn refuse_used(member: &Member) -> Result<(), StepError> {
         return Err(StepError::new(text, 0));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn without_permission_only_a_container_that_asks_for_nothing_is_made() {
-        let refused = || step(STEP, Path::new("/sys/fs/cgroup/x"), Errno::EACCES);
-        accept_none(false, refused()).unwrap();
-        let error = accept_none(true, refused()).expect_err("a cgroup was asked for");
-        let text = error.to_string();
-        assert!(text.starts_with("unable to apply cgroup configuration"), "{text}");
-        assert!(text.contains("permission denied"), "{text}");
-        assert!(text.contains("rootless needs no limits + no cgrouppath"), "{text}");
-    }
-
-    #[test]
-    fn only_a_lack_of_permission_is_accepted() {
-        for (errno, forbidden) in [
-            (Errno::EACCES, true),
-            (Errno::EPERM, true),
-            (Errno::EROFS, true),
-            (Errno::EBUSY, false),
-            (Errno::ENOENT, false),
-        ] {
-            assert_eq!(is_forbidden(&step(STEP, Path::new("/x"), errno)), forbidden);
-        }
-    }
 }

@@ -31,7 +31,7 @@ pub(crate) use self::remove::remove;
 /// The container's cgroup, open in every hierarchy.
 #[derive(Debug)]
 pub(crate) struct Cgroup {
-    /// In the order of the plan. Empty where an unprivileged caller may not make one and does not need one.
+    /// In the order of the plan.
     members: Vec<Member>,
 }
 
@@ -85,7 +85,7 @@ impl Cgroup {
         if let Some(attachment) = &plan.device_filter
             && let Some(member) = self.members.get(attachment.hierarchy)
         {
-            bpf::attach(&member.directory, &attachment.filter, member.is_new())?;
+            bpf::attach(&member.directory, attachment, member.is_new())?;
         }
         Ok(())
     }
@@ -129,9 +129,7 @@ impl Cgroup {
         };
         match (&write.tolerate, refused) {
             (Some(Tolerate::MissingFile), Errno::ENOENT) => Ok(()),
-            (Some(Tolerate::NotPermittedInUserNamespace), Errno::EPERM) if in_user_namespace() => {
-                Ok(())
-            }
+            (Some(Tolerate::NotPermitted), Errno::EPERM) => Ok(()),
             (Some(Tolerate::MissingFileFor { file, value }), Errno::ENOENT) => directory
                 .write(file, value)
                 .map_err(|errno| write_failed(directory, file, value, errno).at(&write.pointer)),
@@ -186,14 +184,6 @@ fn with_hint(error: StepError, errno: Errno, hints: &[(Errno, &str)]) -> StepErr
 
 fn step(what: &str, path: &Path, errno: Errno) -> StepError {
     StepError::new(format!("{what} {}", path.display()), errno as i32)
-}
-
-/// Looked at on the way to an error only. The initial user namespace has a fixed inode
-/// number (`PROC_USER_INIT_INO` in the kernel's include/linux/proc_ns.h).
-fn in_user_namespace() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    const INITIAL: u64 = 0xEFFF_FFFD;
-    std::fs::metadata("/proc/self/ns/user").is_ok_and(|metadata| metadata.ino() != INITIAL)
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use super::{Container, ContainerId, CreateOptions};
 use crate::error::{Error, ErrorKind, PlanError, Result, StepError};
-use crate::facts::{self, Facts};
+use crate::facts::{self, Facts, Rights};
 use crate::host;
+use crate::oci_spec::runtime::Spec;
 use crate::plan::{self, ConsoleTarget, Plan, Request};
 use crate::spec;
 use crate::state::Record;
@@ -57,10 +58,7 @@ pub(super) fn plan(
         None => bundle.join("config.json"),
     };
     let loaded = spec::load(&config)?;
-    let mut facts = Facts::probe()?;
-    if let (Some(uid), Some(root)) = (plan::needs_home_of(&loaded.spec), loaded.spec.root()) {
-        facts.home = facts::home(&bundle.join(root.path()), uid);
-    }
+    let facts = probe(&loaded.spec, &bundle, id, options)?;
     let console_socket = options.console_socket.as_deref().map(absolute).transpose()?;
     let request = Request {
         id: id.as_str(),
@@ -78,6 +76,36 @@ pub(super) fn plan(
     let mut plan = plan::plan(&loaded.spec, &facts, &request)?;
     plan.warnings.extend(loaded.warnings);
     Ok(plan)
+}
+
+/// Looks at the host, as far as the configuration makes it matter.
+fn probe(spec: &Spec, bundle: &Path, id: &ContainerId, options: &CreateOptions) -> Result<Facts> {
+    let mut facts = Facts::probe()?;
+    if let (Some(uid), Some(root)) = (plan::needs_home_of(spec), spec.root()) {
+        facts.home = facts::home(&bundle.join(root.path()), uid);
+    }
+    if plan::needs_rights(spec, &facts) {
+        facts.rights = Rights::probe();
+        let path = std::env::var_os("PATH");
+        let find = |needed: bool, name: &str| {
+            needed.then(|| facts::in_path(name, path.as_deref())).flatten()
+        };
+        let (newuidmap, newgidmap) = plan::needs_map_helpers(spec, &facts);
+        facts.rights.newuidmap = find(newuidmap, "newuidmap");
+        facts.rights.newgidmap = find(newgidmap, "newgidmap");
+    }
+    let questions = plan::needs_cgroup_refusal(spec, id.as_str(), options.rootless, &facts)?;
+    let wanted: Vec<_> = questions
+        .iter()
+        .map(|question| facts::cgroup::Wanted {
+            mount_point: &question.mount_point,
+            directory: &question.directory,
+            own: &question.own,
+            is_v2: question.is_v2,
+        })
+        .collect();
+    facts.cgroup_refusal = facts::cgroup::refusal(&wanted);
+    Ok(facts)
 }
 
 fn refuse_what_is_not_done(options: &CreateOptions) -> std::result::Result<(), PlanError> {

@@ -32,6 +32,9 @@ pub struct CreateOptions {
     pub no_new_keyring: bool,
     /// Let systemd make the cgroup.
     pub systemd_cgroup: bool,
+    /// Whether a container that asks for no cgroup and no limit is made without a cgroup where the caller may not make one. `None`:
+    /// unless the caller is root of the host.
+    pub rootless: Option<bool>,
 }
 
 impl CreateOptions {
@@ -51,6 +54,7 @@ impl CreateOptions {
             no_pivot: false,
             no_new_keyring: false,
             systemd_cgroup: false,
+            rootless: None,
         }
     }
 }

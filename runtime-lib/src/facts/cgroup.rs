@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, TMPFS_MAGIC, statfs};
 
-use crate::error::StepError;
+use crate::error::{StepError, errno_text};
 
 /// Where the cgroup filesystems are mounted on every distribution.
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
@@ -54,6 +54,75 @@ pub(crate) struct Hierarchy {
     pub controllers: Vec<String>,
     /// The calling process's cgroup, relative to the mount point, without a leading slash.
     pub own: PathBuf,
+}
+
+/// A cgroup that a caller wants to make and to enter.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    /// The hierarchy's mount point.
+    pub mount_point: &'a Path,
+    /// The cgroup.
+    pub directory: &'a Path,
+    /// The caller's own cgroup.
+    pub own: &'a Path,
+    /// Whether the hierarchy is of version 2.
+    pub is_v2: bool,
+}
+
+/// Why the caller may not make a cgroup or enter it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// What it may not write to.
+    pub path: PathBuf,
+    /// Why.
+    pub errno: i32,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "write to {}: {}", self.path.display(), errno_text(self.errno))
+    }
+}
+
+/// The first reason for which one of the cgroups is out of the caller's reach: `None` where all can be made and entered.
+pub(crate) fn refusal(wanted: &[Wanted<'_>]) -> Option<Refusal> {
+    wanted.iter().find_map(|wanted| {
+        // The nearest directory that is there, or the cgroup itself, whose members are changed then.
+        let present = |path: &&Path| path.is_dir();
+        let nearest = wanted.directory.ancestors().find(present)?;
+        let made =
+            if nearest == wanted.directory { nearest.join(MEMBERS) } else { nearest.to_owned() };
+        let entered = wanted.is_v2.then(|| common_ancestor(wanted).join(MEMBERS));
+        std::iter::once(made).chain(entered).find_map(|path| denied(&path))
+    })
+}
+
+const MEMBERS: &str = "cgroup.procs";
+
+/// cgroups(7), "Cgroups delegation: less privileged users": who moves a process must be allowed to write to the members of the common
+/// ancestor of both cgroups.
+fn common_ancestor<'a>(wanted: &Wanted<'a>) -> &'a Path {
+    let common = wanted.directory.ancestors().find(|path| wanted.own.starts_with(path));
+    common.unwrap_or(wanted.mount_point)
+}
+
+/// Why the caller may not write to a file, or make something in a directory.
+fn denied(path: &Path) -> Option<Refusal> {
+    use nix::errno::Errno;
+    use nix::fcntl::{AT_FDCWD, AtFlags};
+    use nix::unistd::{AccessFlags, faccessat};
+    let mode = if path.ends_with(MEMBERS) {
+        AccessFlags::W_OK
+    } else {
+        AccessFlags::W_OK | AccessFlags::X_OK
+    };
+    match faccessat(AT_FDCWD, path, mode, AtFlags::AT_EACCESS) {
+        Err(errno @ (Errno::EACCES | Errno::EPERM | Errno::EROFS)) => {
+            Some(Refusal { path: path.to_owned(), errno: errno as i32 })
+        }
+        // Anything else is a failure that making the cgroup will tell.
+        _ => None,
+    }
 }
 
 /// One line of `/proc/self/cgroup`, cgroups(7).

@@ -40,6 +40,14 @@ impl fmt::Display for KernelVersion {
     }
 }
 
+/// The size of a page; what every architecture has at least where the C library does not say.
+pub(super) fn page_size() -> usize {
+    const SMALLEST: usize = 4096;
+    use nix::unistd::{SysconfVar, sysconf};
+    let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    size.and_then(|size| usize::try_from(size).ok()).unwrap_or(SMALLEST)
+}
+
 /// The last capability that the kernel knows (capabilities(7)); CAP_CHECKPOINT_RESTORE of Linux 5.9 where it does not say.
 pub(super) fn last_capability() -> u32 {
     const CAP_CHECKPOINT_RESTORE: u32 = 40;

@@ -3,9 +3,11 @@
 pub(crate) mod cgroup;
 mod home;
 mod kernel;
+mod rights;
 
 pub(crate) use home::home;
 pub(crate) use kernel::KernelVersion;
+pub(crate) use rights::{Rights, in_path};
 
 use crate::error::StepError;
 use cgroup::CgroupFacts;
@@ -19,8 +21,16 @@ pub(crate) struct Facts {
     pub(crate) kernel: KernelVersion,
     /// Effective user id of the runtime.
     pub(crate) euid: u32,
+    /// Effective group id of the runtime.
+    pub(crate) egid: u32,
     /// Whether the runtime is in a user namespace of its own.
     pub(crate) in_user_namespace: bool,
+    /// What it may do, asked for where it is not root of the host, or the configuration has a user namespace.
+    pub(crate) rights: Rights,
+    /// Why the container's cgroup cannot be made, asked for where that may be accepted.
+    pub(crate) cgroup_refusal: Option<cgroup::Refusal>,
+    /// Bytes of a page of memory, to which the kernel limits some texts.
+    pub(crate) page_size: usize,
     /// Highest capability number that the kernel knows.
     pub(crate) last_capability: u32,
     /// The cgroup file systems.
@@ -32,11 +42,20 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// Whether the caller is an ordinary user, or root of a user namespace only.
+    pub(crate) fn unprivileged(&self) -> bool {
+        self.euid != 0 || self.in_user_namespace
+    }
+
     /// Looks at the host. Costs about ten system calls.
     pub(crate) fn probe() -> Result<Self, StepError> {
         Ok(Self {
             kernel: KernelVersion::probe()?,
             euid: nix::unistd::geteuid().as_raw(),
+            egid: nix::unistd::getegid().as_raw(),
+            rights: Rights::default(),
+            cgroup_refusal: None,
+            page_size: kernel::page_size(),
             in_user_namespace: in_user_namespace(),
             last_capability: kernel::last_capability(),
             cgroup: cgroup::probe()?,
@@ -68,6 +87,10 @@ pub(crate) mod testing {
         Facts {
             kernel: KernelVersion { major: 6, minor: 18 },
             euid: 0,
+            egid: 0,
+            rights: Rights::default(),
+            cgroup_refusal: None,
+            page_size: 4096,
             in_user_namespace: false,
             last_capability: 40,
             cgroup: cgroup::testing::v2(),

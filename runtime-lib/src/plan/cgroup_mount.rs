@@ -19,6 +19,23 @@ pub(super) struct Wanted<'a> {
     pub(super) flags: u64,
     /// The entry in config.json.
     pub(super) pointer: &'a str,
+    /// Whether the caller is not root of the host.
+    pub(super) unprivileged: bool,
+}
+
+impl Wanted<'_> {
+    /// The same, with what an ordinary user's container must not write to made read-only (CVE-2023-25809): cgroups that are not its
+    /// own, which the user outside may write to.
+    fn protected(&self, cgroup: &CgroupPlan, namespaces: &Namespaces) -> Self {
+        let shows_others = !cgroup.is_made()
+            || (cgroup.v1_hierarchies().next().is_none()
+                && namespaces.shares(LinuxNamespaceType::Cgroup));
+        let flags = match self.unprivileged && shows_others {
+            true => self.flags | libc::MS_RDONLY,
+            false => self.flags,
+        };
+        Self { flags, ..*self }
+    }
 }
 
 /// The steps that mount the container's cgroups.
@@ -28,6 +45,7 @@ pub(super) fn plan(
     namespaces: &Namespaces,
     descriptors: &mut Descriptors,
 ) -> CgroupMount {
+    let wanted = &wanted.protected(cgroup, namespaces);
     if cgroup.v1_hierarchies().next().is_none() {
         return CgroupMount {
             steps: vec![unified(wanted, cgroup, namespaces, descriptors)],
@@ -157,10 +175,14 @@ mod tests {
     fn words(facts_of: &crate::facts::cgroup::CgroupFacts, namespaces: &str) -> Vec<String> {
         let text = format!(r#"{{"ociVersion":"1.3.0","linux":{{"namespaces":{namespaces}}}}}"#);
         let spec = serde_json::from_str(&text).unwrap();
-        let cgroup = super::super::cgroup::plan(&spec, "c1", facts_of).unwrap();
+        let cgroup = super::super::cgroup::plan(&spec, "c1", facts_of, Default::default()).unwrap();
         let namespaces = Namespaces::read(&spec, &facts()).unwrap();
-        let wanted =
-            Wanted { destination: "/sys/fs/cgroup", flags: libc::MS_RDONLY, pointer: "/mounts/0" };
+        let wanted = Wanted {
+            destination: "/sys/fs/cgroup",
+            flags: libc::MS_RDONLY,
+            pointer: "/mounts/0",
+            unprivileged: false,
+        };
         let mount = plan(&wanted, &cgroup, &namespaces, &mut Descriptors::new(0));
         mount.steps.iter().chain(&mount.last).map(|step| step.op.to_string()).collect()
     }

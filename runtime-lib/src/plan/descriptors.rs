@@ -38,6 +38,11 @@ impl Descriptors {
         number
     }
 
+    /// Everything to open, so far.
+    pub(super) fn list(&self) -> &[Descriptor] {
+        &self.list
+    }
+
     /// Everything to open.
     pub(super) fn into_list(self) -> Vec<Descriptor> {
         self.list

@@ -2,8 +2,9 @@
 
 use super::step::{InitOp, InitStep};
 use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
 use teu_init::program::{
-    ADDRESS, Create, ErrnoText, Header, MAGIC, MountAttributes, Op, SchedulerAttributes, Step,
+    ADDRESS, Create, ErrnoText, Header, MAGIC, MountAttributes, Op, Open, SchedulerAttributes, Step,
 };
 
 /// Errno values that exec(2) gives for reasons in the container (execve(2)): the ones that teu-init can say by itself.
@@ -171,6 +172,13 @@ impl<'a> Data<'a> {
             InitOp::SetPropagation { path, flags } => {
                 (Op::SetPropagation, &[self.text(path), *flags])
             }
+            InitOp::OpenTree { fd, path, recursive, directory, propagation } => {
+                let flags = if *recursive { Open::RECURSIVE } else { 0 }
+                    | if *directory { Open::DIRECTORY } else { 0 };
+                let path = self.put(path.as_os_str().as_bytes().iter().copied().chain([0]));
+                (Op::OpenTree, &[number(*fd), path, flags, *propagation])
+            }
+            InitOp::DropGroups => (Op::DropGroups, &[]),
             InitOp::AttachRoot => (Op::AttachRoot, &[]),
             InitOp::MountFilesystem {
                 destination,

@@ -53,6 +53,9 @@ fn words(op: &InitOp, detail: Detail) -> String {
             "a symbolic link stands there"
         }
         (InitOp::WriteProc { .. }, Detail::Resolve) => "open it",
+        (InitOp::OpenTree { .. }, Detail::Attributes) => "change its propagation",
+        (InitOp::OpenTree { .. }, Detail::Tree) => "",
+        (_, Detail::GroupsDenied) => "cannot set any additional groups in a rootless container",
         (_, Detail::Resolve) => "resolve the path below the root filesystem",
         (_, Detail::Create) => "create it",
         (InitOp::MountFilesystem { .. }, Detail::Verify) => "must be mounted on ordinary directory",
@@ -130,7 +133,7 @@ fn hint(op: &InitOp, detail: Detail, errno: i32) -> Option<&'static str> {
         (InitOp::JoinNamespace { .. }, _, libc::EINVAL) => {
             Some("the path is a namespace of another type")
         }
-        _ => process_hint(op, errno),
+        _ => process_hint(op, errno).or_else(|| user_namespace_hint(op, detail, errno)),
     }
 }
 
@@ -162,6 +165,32 @@ fn process_hint(op: &InitOp, errno: i32) -> Option<&'static str> {
         (InitOp::SetCapabilities { .. }, libc::EPERM) => {
             Some("the runtime does not have one of these capabilities itself")
         }
+        _ => None,
+    }
+}
+
+/// Advice for what goes wrong in user namespaces.
+fn user_namespace_hint(op: &InitOp, detail: Detail, errno: i32) -> Option<&'static str> {
+    match (op, detail, errno) {
+        (InitOp::MountFilesystem { kind, .. }, Detail::Attach, libc::EPERM) if kind == "proc" => {
+            Some(
+                "in a user namespace the kernel gives a new procfs only to who sees all of the old one: something is mounted \
+             over parts of the runtime's own /proc; bind /proc instead, or run teu where /proc is whole",
+            )
+        }
+        (InitOp::OpenTree { recursive: false, .. }, Detail::Tree, libc::EINVAL) => Some(
+            "in a user namespace a directory with mounts below it can only be bound with them: use rbind",
+        ),
+        (InitOp::OpenTree { directory: true, .. }, Detail::Tree, libc::ENOTDIR) => {
+            Some("it must be a directory and no symbolic link")
+        }
+        (InitOp::OpenTree { .. }, _, libc::EPERM) => Some(
+            "the user namespace has no capabilities: a security module may restrict those of ordinary users \
+             (kernel.apparmor_restrict_unprivileged_userns)",
+        ),
+        (InitOp::JoinNamespace { .. }, _, libc::EPERM) => Some(
+            "it takes CAP_SYS_ADMIN in the user namespace that owns it; an ordinary user has that where they made it",
+        ),
         _ => None,
     }
 }

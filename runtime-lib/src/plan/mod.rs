@@ -25,6 +25,7 @@ mod print;
 mod process;
 mod refusals;
 mod rlimits;
+mod rootless;
 mod scheduling;
 pub(crate) mod step;
 mod sysctl;
@@ -37,6 +38,7 @@ pub use memory_policy::{memory_policy_flags, memory_policy_modes};
 pub use mount_options::mount_option_names;
 pub use namespaces::namespace_names;
 pub(crate) use process::needs_home_of;
+pub(crate) use rootless::{needs_cgroup_refusal, needs_map_helpers, needs_rights};
 pub(crate) use terminal::ConsoleTarget;
 
 use crate::error::PlanError;
@@ -140,11 +142,12 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
     let terminal = terminal::plan(spec, request)?;
     let mut warnings = Vec::new();
     let namespaces = Namespaces::read(spec, facts)?;
+    rootless::check(&namespaces, facts)?;
     let id_maps = id_mappings::plan(spec, &namespaces, facts)?;
     let process = process::plan(spec, facts, &mut warnings)?;
     let hooks = hooks::plan(spec)?;
-    let cgroup = cgroup::plan(spec, request.id, &facts.cgroup)?;
-    warnings.extend(cgroup.warnings.iter().cloned());
+    let cgroup = cgroup::plan(spec, request.id, &facts.cgroup, rootless::cgroup_caller(facts))?;
+    warnings.extend(rootless::warnings(&namespaces, &cgroup));
 
     let rootfs = rootfs(spec, request.bundle)?;
     let mut descriptors = Descriptors::new(request.preserve_fds);
@@ -154,19 +157,18 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         propagation: bind_propagation(root_propagation, &namespaces),
         cgroup: &cgroup,
         namespaces: &namespaces,
+        unprivileged: facts.unprivileged(),
     };
     let mounts =
         mounts::plan(spec.mounts().as_deref().unwrap_or_default(), &context, &mut descriptors)?;
-    let in_user_namespace = facts.in_user_namespace || !namespaces.shares(LinuxNamespaceType::User);
-    let devices = match mounts.foreign_dev {
-        true => Vec::new(),
-        false => devices::plan(spec, in_user_namespace, &mut descriptors)?,
-    };
+    let devices = devices_unless(mounts.foreign_dev, spec, facts, &namespaces, &mut descriptors)?;
 
     // A process that is cloned once more must not start in the cgroup: its limits are meant for one process.
     let into_cgroup = !namespaces.staged() && cgroup.has_clone_target();
     let parts = order::Parts {
         spec,
+        facts,
+        root: root_tree(&descriptors, &rootfs),
         namespaces: &namespaces,
         id_maps,
         process,
@@ -177,7 +179,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         hooks: hooks.create.clone(),
         join_cgroup: join_cgroup(&cgroup, into_cgroup),
         filters_devices: cgroup.device_filter.is_some(),
-        has_cgroup: !cgroup.hierarchies.is_empty(),
+        has_cgroup: cgroup.is_made(),
         waits_for_start: request.waits_for_start,
         pid_file: request.pid_file.clone(),
     };
@@ -188,7 +190,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         oci_version: spec.version().clone(),
         bundle: request.bundle.to_owned(),
         annotations: annotations(spec),
-        descriptors: with_root(descriptors, &rootfs),
+        descriptors: parts.host_opens(descriptors),
         rootfs,
         warnings,
         shared_pid_namespace: !namespaces.is_new(LinuxNamespaceType::Pid),
@@ -198,6 +200,18 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         cgroup,
         init,
     })
+}
+
+/// The steps that fill `/dev`, unless it is somebody else's.
+fn devices_unless(
+    foreign: bool,
+    spec: &Spec,
+    facts: &Facts,
+    namespaces: &Namespaces,
+    descriptors: &mut Descriptors,
+) -> Result<Vec<InitStep>, PlanError> {
+    let in_user_namespace = facts.in_user_namespace || !namespaces.shares(LinuxNamespaceType::User);
+    if foreign { Ok(Vec::new()) } else { devices::plan(spec, in_user_namespace, descriptors) }
 }
 
 /// Refuses kernels that lack what every container needs.
@@ -234,7 +248,7 @@ fn annotations(spec: &Spec) -> BTreeMap<String, String> {
 
 /// How the process gets into the cgroups that it was not cloned into.
 fn join_cgroup(cgroup: &CgroupPlan, cloned_into: bool) -> Option<HostOp> {
-    let needed = cgroup.needs_join() || (!cloned_into && !cgroup.hierarchies.is_empty());
+    let needed = cgroup.needs_join() || (!cloned_into && cgroup.is_made());
     needed.then_some(HostOp::JoinCgroup { all: !cloned_into })
 }
 
@@ -250,9 +264,9 @@ fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf, PlanError> {
     }
 }
 
-/// The root filesystem's tree and what the steps asked for.
-fn with_root(descriptors: Descriptors, rootfs: &Path) -> Vec<Descriptor> {
-    let root = Descriptor {
+/// The root filesystem's tree.
+fn root_tree(descriptors: &Descriptors, rootfs: &Path) -> Descriptor {
+    Descriptor {
         number: descriptors.base().saturating_add(Slot::Root as i32),
         // Never a peer of the host's mounts: what the container mounts in its root must not appear there.
         kind: DescriptorKind::Tree {
@@ -262,8 +276,7 @@ fn with_root(descriptors: Descriptors, rootfs: &Path) -> Vec<Descriptor> {
         },
         path: rootfs.to_owned(),
         pointer: "/root/path".to_owned(),
-    };
-    std::iter::once(root).chain(descriptors.into_list()).collect()
+    }
 }
 
 /// How bind mounts relate to the host's mounts before their own options say otherwise: as slaves, or as `rootfsPropagation` says. A

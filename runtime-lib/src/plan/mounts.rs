@@ -21,6 +21,8 @@ pub(super) struct Context<'a> {
     pub(super) cgroup: &'a CgroupPlan,
     /// The container's namespaces.
     pub(super) namespaces: &'a Namespaces,
+    /// Whether the caller is not root of the host.
+    pub(super) unprivileged: bool,
 }
 
 /// A cgroup mount, which can be many.
@@ -100,6 +102,7 @@ impl Entry<'_> {
                 destination: &self.destination,
                 flags: self.options.set,
                 pointer: &self.pointer,
+                unprivileged: context.unprivileged,
             };
             let cgroup =
                 cgroup_mount::plan(&wanted, context.cgroup, context.namespaces, descriptors);
@@ -280,13 +283,15 @@ mod tests {
         )
         .unwrap();
         let facts = crate::facts::testing::facts();
-        let cgroup = super::super::cgroup::plan(&spec, "c1", &facts.cgroup).unwrap();
+        let cgroup =
+            super::super::cgroup::plan(&spec, "c1", &facts.cgroup, Default::default()).unwrap();
         let namespaces = Namespaces::read(&spec, &facts).unwrap();
         let context = Context {
             bundle: Path::new("/bundle"),
             propagation: libc::MS_SLAVE,
             cgroup: &cgroup,
             namespaces: &namespaces,
+            unprivileged: false,
         };
         plan(&mounts, &context, &mut descriptors).map(|mounts| (mounts, descriptors))
     }

@@ -53,6 +53,9 @@ pub(super) enum Choice {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Namespaces {
     choices: Vec<(LinuxNamespaceType, Choice)>,
+    /// Whether a user namespace is joined before the others, because only there the caller has capabilities. Else after them: it
+    /// takes capabilities over what belongs to the runtime's.
+    user_first: bool,
 }
 
 impl Namespaces {
@@ -85,7 +88,7 @@ impl Namespaces {
             }
             *choice = wanted;
         }
-        let namespaces = Self { choices };
+        let namespaces = Self { choices, user_first: facts.euid != 0 };
         namespaces.check(spec, facts)?;
         Ok(namespaces)
     }
@@ -161,16 +164,24 @@ impl Namespaces {
     /// A PID namespace is joined by children only. What is owned by the host's user namespace has to be joined before a new user
     /// namespace is entered; and a user namespace that is joined makes the owner of the new ones.
     pub(super) fn staged(&self) -> bool {
-        let joins_any = KINDS.iter().any(|(_, kind, _)| self.joins(*kind));
         self.joins(LinuxNamespaceType::Pid)
             || self.joins(LinuxNamespaceType::User)
-            || (self.is_new(LinuxNamespaceType::User) && joins_any)
+            || (self.is_new(LinuxNamespaceType::User) && self.joins_any())
+    }
+
+    /// Whether the container joins any existing namespace.
+    pub(super) fn joins_any(&self) -> bool {
+        KINDS.iter().any(|(_, kind, _)| self.joins(*kind))
     }
 
     /// The steps that join, in order.
     pub(super) fn join_steps(&self, descriptors: &mut Descriptors) -> Vec<InitStep> {
         let mut steps = Vec::new();
-        for &(name, kind, flag) in KINDS {
+        let mut kinds = KINDS.to_vec();
+        if self.user_first {
+            kinds.sort_by_key(|(_, kind, _)| *kind != LinuxNamespaceType::User);
+        }
+        for (name, kind, flag) in kinds {
             if let Choice::Joined { path, pointer } = self.choice(kind) {
                 let fd = descriptors.add(DescriptorKind::Namespace, path.clone(), pointer.clone());
                 steps

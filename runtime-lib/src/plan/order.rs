@@ -10,15 +10,19 @@ use super::id_mappings::IdMaps;
 use super::mounts::Mounts;
 use super::namespaces::Namespaces;
 use super::process::ProcessPlan;
-use super::step::{HostOp, InitOp, InitStep, Rendezvous};
+use super::step::{Descriptor, DescriptorKind, HostOp, InitOp, InitStep, Rendezvous};
 use super::terminal::Terminal;
 use crate::error::PlanError;
+use crate::facts::Facts;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use std::path::PathBuf;
 
 /// Everything the order is made of.
 pub(super) struct Parts<'a> {
     pub(super) spec: &'a Spec,
+    pub(super) facts: &'a Facts,
+    /// The root filesystem's tree.
+    pub(super) root: Descriptor,
     pub(super) namespaces: &'a Namespaces,
     pub(super) id_maps: Option<IdMaps>,
     pub(super) process: ProcessPlan,
@@ -64,7 +68,10 @@ impl Parts<'_> {
             steps.extend([HostOp::MakeCgroup, HostOp::ApplyLimits]);
         }
         // After the cgroup: some mounts show it.
-        steps.extend([HostOp::OpenDescriptors, HostOp::Clone]);
+        if !self.opens_trees() || self.namespaces.joins_any() {
+            steps.push(HostOp::OpenDescriptors);
+        }
+        steps.push(HostOp::Clone);
         if self.namespaces.staged() {
             // Before anything that is said about the process by its id: the id changes here.
             steps.push(HostOp::AwaitInit(Rendezvous::Recloned));
@@ -80,7 +87,9 @@ impl Parts<'_> {
             // While teu-init mounts, which opens no device: the kernel takes its time to verify the filter.
             steps.push(HostOp::FilterDevices);
         }
-        steps.extend(self.process.oom_score_adj.map(HostOp::SetOomScoreAdj));
+        if !self.writes_own_score() {
+            steps.extend(self.process.oom_score_adj.map(HostOp::SetOomScoreAdj));
+        }
         if !self.hooks.is_empty() {
             // After the limits and the mounts, before the pivot (config.md#prestart, #createruntime-hooks).
             steps.push(HostOp::AwaitInit(Rendezvous::RootBuilt));
@@ -117,12 +126,18 @@ impl Parts<'_> {
         descriptors: &mut Descriptors,
     ) -> Result<Vec<InitStep>, PlanError> {
         let joins = self.namespaces.join_steps(descriptors);
+        let trees = self.open_trees(descriptors);
         let mut steps: Vec<InitStep> = vec![
             // First: what the caller forgot to mark close-on-exec is no business of the container's.
             InitOp::CloseFrom(descriptors.end()).into(),
             InitOp::ResetSignals.into(),
         ];
-        self.enter_namespaces(joins, &mut steps);
+        if let Some(score) = self.process.oom_score_adj.filter(|_| self.writes_own_score()) {
+            // While the process is readable, and so its file its own: an ordinary user may not write that of another.
+            let (path, text) = ("self/oom_score_adj".to_owned(), score.to_string());
+            steps.push(InitStep::new(InitOp::WriteProc { path, text }, "/process/oomScoreAdj"));
+        }
+        self.enter_namespaces(joins, trees, &mut steps);
         if self.namespaces.is_new(LinuxNamespaceType::Network) {
             steps.push(InitOp::LoopbackUp.into());
         }
@@ -136,7 +151,53 @@ impl Parts<'_> {
         Ok(steps)
     }
 
-    fn enter_namespaces(&self, joins: Vec<InitStep>, steps: &mut Vec<InitStep>) {
+    /// Whether teu-init opens the trees, because the caller may not.
+    fn opens_trees(&self) -> bool {
+        !self.facts.rights.copies_mounts
+    }
+
+    /// Whether the process writes its own `oom_score_adj`, because that of another is not an ordinary user's to write.
+    fn writes_own_score(&self) -> bool {
+        self.facts.euid != 0
+    }
+
+    /// What the host opens for teu-init.
+    pub(super) fn host_opens(&self, descriptors: Descriptors) -> Vec<Descriptor> {
+        let root = (!self.opens_trees()).then(|| self.root.clone());
+        let is_left = |descriptor: &Descriptor| {
+            !self.opens_trees() || descriptor.kind == DescriptorKind::Namespace
+        };
+        root.into_iter().chain(descriptors.into_list().into_iter().filter(is_left)).collect()
+    }
+
+    /// The trees that teu-init opens.
+    fn open_trees(&self, descriptors: &Descriptors) -> Vec<InitStep> {
+        if !self.opens_trees() {
+            return Vec::new();
+        }
+        let all = std::iter::once(&self.root).chain(descriptors.list());
+        all.filter_map(|descriptor| match descriptor.kind {
+            DescriptorKind::Namespace => None,
+            DescriptorKind::Tree { recursive, directory, propagation } => Some(InitStep::new(
+                InitOp::OpenTree {
+                    fd: descriptor.number,
+                    path: descriptor.path.clone(),
+                    recursive,
+                    directory,
+                    propagation,
+                },
+                &descriptor.pointer,
+            )),
+        })
+        .collect()
+    }
+
+    fn enter_namespaces(
+        &self,
+        joins: Vec<InitStep>,
+        trees: Vec<InitStep>,
+        steps: &mut Vec<InitStep>,
+    ) {
         let staged = self.namespaces.staged();
         if staged {
             // Before the joins: processes in there must not reach this one's descriptors (CVE-2016-9962).
@@ -151,7 +212,13 @@ impl Parts<'_> {
             // Until then nobody is root in the new user namespace.
             steps.push(InitOp::Await(Rendezvous::IdMapsWritten).into());
         }
+        // With the ids and groups of the caller, who knows the paths, and the capabilities of the new user namespace.
+        steps.extend(trees);
         if !self.namespaces.shares(LinuxNamespaceType::User) {
+            if self.namespaces.joins(LinuxNamespaceType::User) {
+                // Whether that is allowed there is known once there; asked while /proc is the runtime's.
+                steps.push(InitStep::new(InitOp::DropGroups, "/process/user/additionalGids"));
+            }
             steps.push(InitOp::SetGid(0).into());
             steps.push(InitOp::SetUid(0).into());
             // The ambient set only carried the capabilities over the exec of teu-init.
@@ -233,7 +300,9 @@ impl Parts<'_> {
                 InitStep::new(InitOp::SetRlimit(limit), format!("/process/rlimits/{index}"))
             }));
         }
-        let can_set_groups = self.id_maps.as_ref().is_none_or(|maps| !maps.deny_setgroups);
+        let denies = self.id_maps.as_ref().is_some_and(|maps| maps.deny_setgroups);
+        let joins = self.namespaces.joins(LinuxNamespaceType::User);
+        let can_set_groups = !denies && (!self.facts.rights.setgroups_denied || joins);
         steps.extend(self.process.identity_steps(can_set_groups));
         // After everything that can fail but the exec itself: what is created can be started.
         steps.push(InitOp::Notify(Rendezvous::Created).into());

@@ -48,10 +48,10 @@ impl Plan {
         };
         writeln!(f, "\nthe first process (clone3)")?;
         writeln!(f, "  new namespaces   {made}")?;
-        let place = if self.clone.into_cgroup {
-            "is born in its cgroup"
-        } else {
-            "is moved into its cgroup"
+        let place = match (self.clone.into_cgroup, self.cgroup.is_made()) {
+            (true, _) => "is born in its cgroup",
+            (false, true) => "is moved into its cgroup",
+            (false, false) => "stays in the caller's, because no other may be made",
         };
         if self.cgroup.hierarchies.is_empty() {
             Ok(())

@@ -83,10 +83,10 @@ pub(crate) enum HostOp {
     },
     /// Write `/proc/PID/uid_map` and `gid_map`.
     WriteIdMaps {
-        /// Lines for uid_map.
-        uid_map: String,
-        /// Lines for gid_map.
-        gid_map: String,
+        /// For uid_map.
+        uid_map: IdMap,
+        /// For gid_map.
+        gid_map: IdMap,
         /// Whether `/proc/PID/setgroups` has to say `deny` first (user_namespaces(7)).
         deny_setgroups: bool,
     },
@@ -161,7 +161,7 @@ impl fmt::Display for HostOp {
             }
             Self::JoinCgroup { .. } => f.write_str("move the process into its cgroup"),
             Self::WriteIdMaps { uid_map, gid_map, .. } => {
-                write!(f, "map user ids {} and group ids {}", one_line(uid_map), one_line(gid_map))
+                write!(f, "map user ids {uid_map} and group ids {gid_map}")
             }
             Self::SetOomScoreAdj(value) => write!(f, "set oom_score_adj to {value}"),
             Self::SetRlimits(limits) => {
@@ -186,8 +186,24 @@ impl fmt::Display for HostOp {
     }
 }
 
-fn one_line(map: &str) -> String {
-    map.lines().collect::<Vec<_>>().join(", ")
+/// One map of a user namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct IdMap {
+    /// Lines for the kernel: `container host size`.
+    pub(crate) lines: String,
+    /// newuidmap(1) or newgidmap(1), which write what the kernel would not take from this user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) helper: Option<PathBuf>,
+}
+
+impl fmt::Display for IdMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines.lines().collect::<Vec<_>>().join(", "))?;
+        match &self.helper {
+            Some(helper) => write!(f, " (by {})", helper.display()),
+            None => Ok(()),
+        }
+    }
 }
 
 /// One resource limit (setrlimit(2)), in the resource's own unit.
@@ -326,6 +342,10 @@ pub(crate) enum InitOp {
     WriteProc { path: String, text: String },
     /// Propagation of a mount of the runtime's own namespace copy.
     SetPropagation { path: &'static str, flags: u64 },
+    /// Copy a mount of this mount namespace, where the host's cannot be copied.
+    OpenTree { fd: i32, path: PathBuf, recursive: bool, directory: bool, propagation: u64 },
+    /// Give up the caller's supplementary groups, if the user namespace lets one.
+    DropGroups,
     /// Attach the root filesystem's tree.
     AttachRoot,
     /// Mount a filesystem.
@@ -461,6 +481,13 @@ impl fmt::Display for InitOp {
             Self::SetPropagation { path, flags } => {
                 let name = propagation_name(*flags);
                 write!(f, "keep mounts made here from appearing on the host (make {path} {name})")
+            }
+            Self::OpenTree { fd, path, recursive, .. } => {
+                let what = if *recursive { "mounts" } else { "mount" };
+                write!(f, "copy the {what} at {} (descriptor {fd})", path.display())
+            }
+            Self::DropGroups => {
+                f.write_str("give up the caller's supplementary groups, if that is allowed")
             }
             Self::AttachRoot => f.write_str("attach the root filesystem in this mount namespace"),
             Self::MountFilesystem { destination, kind, flags, data, .. } => {

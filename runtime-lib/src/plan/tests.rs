@@ -78,6 +78,9 @@ fn position(plan: &Plan, wanted: impl Fn(&InitOp) -> bool) -> Option<usize> {
 
 /// The host of a golden plan. Rootless podman starts its runtime as root of a user namespace that it made.
 fn host_of(name: &str) -> Facts {
+    if name == "rootless" {
+        return super::rootless::tests::user();
+    }
     Facts { in_user_namespace: name.starts_with("podman-rootless"), ..facts() }
 }
 

@@ -43,6 +43,8 @@ pub struct Interpreter {
     proc: Option<Fd>,
     /// The container's terminal, from its opening to its adoption.
     console: Option<console::Console>,
+    /// Whether the user namespace forbids setgroups(2).
+    groups_denied: bool,
     /// Whether the working directory is entered.
     in_cwd: bool,
     /// The program that `FindExecutable` chose.
@@ -72,6 +74,7 @@ pub fn run(fd_base: i32) -> ! {
         empty: None,
         proc: None,
         console: None,
+        groups_denied: false,
         in_cwd: false,
         executable: Text(0),
     };
@@ -111,12 +114,14 @@ impl Interpreter {
             Op::Reclone => self.reclone(a, b),
             Op::SetUid => sys::setresuid(a).map_err(refused),
             Op::SetGid => sys::setresgid(a).map_err(refused),
-            Op::SetGroups => sys::setgroups(Text(a), b).map_err(refused),
+            Op::SetGroups => self.set_groups(Text(a), b),
+            Op::DropGroups => self.drop_groups(),
             Op::AmbientCapabilities => process::ambient_capabilities(a),
             Op::LoopbackUp => process::loopback_up(),
             Op::StartSession => sys::setsid().map_err(refused),
             Op::WriteProc => self.write_proc(Text(a), Text(b), c),
             Op::SetPropagation => mounts::set_propagation(Text(a), b),
+            Op::OpenTree => self.open_tree(fd(a), Text(b), c, d),
             Op::AttachRoot => mounts::attach_root(self.root),
             Op::MountFilesystem => mounts::mount_filesystem(self.root, [a, b, c, d, e, f]),
             Op::AttachTree => mounts::attach_tree(self.root, fd(a), Text(b), &attributes(c)),

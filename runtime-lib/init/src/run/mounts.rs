@@ -2,7 +2,7 @@
 
 use super::rootfs::{destination, open_directory, permissions, resolve, resolve_nofollow};
 use super::{Failure, Interpreter, Outcome, refused};
-use crate::program::{Create, Detail, MountAttributes};
+use crate::program::{Create, Detail, MountAttributes, Open};
 use crate::sys::{self, Errno, Fd, Text};
 
 /// `MOUNT_ATTR_RDONLY`, `MOUNT_ATTR_NOSUID`, `MOUNT_ATTR_NODEV`, `MOUNT_ATTR_NOEXEC`.
@@ -114,6 +114,38 @@ pub(super) fn pivot_root(root: Fd) -> Outcome {
 }
 
 impl Interpreter {
+    /// Copies the mount at `path` to the descriptor `number`. Its place in the propagation tree is settled before anybody can mount
+    /// into it.
+    pub(super) fn open_tree(
+        &mut self,
+        number: Fd,
+        path: Text,
+        flags: u64,
+        propagation: u64,
+    ) -> Outcome {
+        let wants_directory = flags & Open::DIRECTORY != 0;
+        let tree = sys::clone_tree_at(path, flags & Open::RECURSIVE != 0, wants_directory)
+            .map_err(|errno| (Detail::Tree, errno))?;
+        let status = sys::status(tree).map_err(|errno| (Detail::Tree, errno))?;
+        if wants_directory && !is_directory(status.mode) {
+            return Err((Detail::Tree, Errno::ENOTDIR));
+        }
+        if propagation != 0 {
+            let change =
+                MountAttributes { propagation, recursive: RECURSIVE, ..MountAttributes::default() };
+            sys::mount_setattr(tree, &change).map_err(|errno| (Detail::Attributes, errno))?;
+        }
+        if self.proc == Some(number) {
+            // It happened to get a number that is meant for a tree, and is opened again when it is needed.
+            self.proc = None;
+        }
+        if tree != number {
+            sys::dup_over(tree, number).map_err(refused)?;
+            sys::close(tree);
+        }
+        Ok(())
+    }
+
     /// Hides what is at `path`.
     pub(super) fn mask_path(&mut self, path: Text) -> Outcome {
         let target = match resolve(self.root, path) {

@@ -103,6 +103,27 @@ pub(super) fn complain(words: Text, reason: Text) {
 }
 
 impl Interpreter {
+    /// Gives up the caller's supplementary groups. Where the user namespace forbids setgroups(2) they stay, because someone may be
+    /// kept out of a file by a group (user_namespaces(7)). Asked here, where `/proc` is still the runtime's own.
+    pub(super) fn drop_groups(&mut self) -> Outcome {
+        match sys::setgroups(Text(0), 0) {
+            Err(Errno::EPERM) if setgroups_is_denied() => {
+                self.groups_denied = true;
+                Ok(())
+            }
+            answer => answer.map_err(refused),
+        }
+    }
+
+    /// Sets the supplementary groups.
+    pub(super) fn set_groups(&self, gids: Text, count: u64) -> Outcome {
+        match (self.groups_denied, count) {
+            (true, 0) => Ok(()),
+            (true, _) => Err((Detail::GroupsDenied, Errno(0))),
+            (false, _) => sys::setgroups(gids, count).map_err(refused),
+        }
+    }
+
     /// Enters the working directory, and makes sure that it is below the root: a descriptor of a host directory that leaked in could
     /// lead out of it (CVE-2024-21626). getcwd(2) says `(unreachable)` in front of such a path.
     pub(super) fn change_directory(&mut self, path: Text, may_wait: bool) -> Outcome {
@@ -179,6 +200,16 @@ impl Interpreter {
         sys::close(fd);
         replaced
     }
+}
+
+/// Whether `/proc/self/setgroups` says `deny`.
+fn setgroups_is_denied() -> bool {
+    let Ok(file) = sys::openat(Fd::CWD, Text::of(b"/proc/self/setgroups\0"), 0, 0) else {
+        return false;
+    };
+    let denied = sys::read_first_byte(file) == Ok(b'd');
+    sys::close(file);
+    denied
 }
 
 /// Whether a path that may be "executed" is a directory, which may be searched.

@@ -139,6 +139,13 @@ pub fn read_byte(fd: Fd) -> Result<usize> {
     call!(READ, fd.word(), address_mut(&mut byte), 1)
 }
 
+/// The first byte that read(2) gives, zero at the end of the file.
+pub fn read_first_byte(fd: Fd) -> Result<u8> {
+    let mut byte = 0_u8;
+    call!(READ, fd.word(), address_mut(&mut byte), 1)?;
+    Ok(byte)
+}
+
 /// ppoll(2) for input on one descriptor, without a time limit.
 pub fn poll_in(fd: Fd) -> Result<()> {
     #[repr(C)]
@@ -404,6 +411,18 @@ pub fn clone_tree(fd: Fd, recursive: bool) -> Result<Fd> {
     let flags =
         OPEN_TREE_CLONE | O_CLOEXEC | AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
     call!(OPEN_TREE, fd.word(), Text::of(b"\0").word(), flags).map(Fd::of)
+}
+
+/// open_tree(2) of a copy of the mount at a path of the runtime's own. A symbolic link at its end is copied itself when `nofollow`.
+pub fn clone_tree_at(path: Text, recursive: bool, nofollow: bool) -> Result<Fd> {
+    const OPEN_TREE_CLONE: usize = 1;
+    const AT_RECURSIVE: usize = 0x8000;
+    const AT_SYMLINK_NOFOLLOW: usize = 0x100;
+    let flags = OPEN_TREE_CLONE
+        | O_CLOEXEC
+        | if recursive { AT_RECURSIVE } else { 0 }
+        | if nofollow { AT_SYMLINK_NOFOLLOW } else { 0 };
+    call!(OPEN_TREE, Fd::CWD.word(), path.word(), flags).map(Fd::of)
 }
 
 /// move_mount(2) of a detached tree onto what `target` is.

@@ -16,11 +16,12 @@ use super::members::processes;
 use super::*;
 use crate::facts::cgroup::{CgroupFacts, probe};
 use crate::plan::cgroup::fixture::spec;
-use crate::plan::cgroup::plan;
+use crate::plan::cgroup::{Caller, plan};
 
 /// Whether the test may go on; says so loudly if not.
 fn is_root(test: &str) -> bool {
-    let root = nix::unistd::geteuid().is_root() && !in_user_namespace();
+    let facts = crate::facts::Facts::probe().expect("the host can be asked");
+    let root = !facts.unprivileged();
     if !root {
         eprintln!("SKIPPED {test}: needs root");
     }
@@ -48,7 +49,7 @@ impl Place {
     fn plan_at(&self, path: &str, resources: &Value) -> CgroupPlan {
         let path = format!("/{}/{path}", self.name);
         let linux = json!({ "cgroupsPath": path, "resources": resources });
-        plan(&spec(&linux), "c1", &self.facts).expect("this host can do it")
+        plan(&spec(&linux), "c1", &self.facts, Caller::default()).expect("this host can do it")
     }
 
     /// The place itself in every hierarchy.

@@ -11,7 +11,7 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 use serde::{Serialize, Serializer};
 
 use super::limits::{Home, Limits};
-use super::{FilterAttachment, RESOURCES, Tolerate, Version};
+use super::{FilterAttachment, RESOURCES, Version};
 use crate::error::PlanError;
 
 /// The most rules that a filter can have, once what has no effect is left out. A jump of an eBPF program has 15 bits, and a rule
@@ -234,9 +234,11 @@ pub(super) fn plan(
         return Ok(None);
     }
     match limits.v2_hierarchy() {
-        Some(hierarchy) => {
-            Ok((!filter.allows_everything()).then_some(FilterAttachment { hierarchy, filter }))
-        }
+        Some(hierarchy) => Ok((!filter.allows_everything()).then_some(FilterAttachment {
+            hierarchy,
+            filter,
+            may_be_refused: false,
+        })),
         None if rules.is_empty() => Ok(None),
         None => Err(limits.missing("devices", &format!("{RESOURCES}/devices"))),
     }
@@ -313,8 +315,7 @@ fn write_v1(limits: &mut Limits<'_>, home: Home, filter: &DeviceFilter) -> Resul
         return Err(PlanError::unsupported(pointer, reason).value(rule));
     }
     let mut write = |file: &str, value: String| {
-        let tolerate = Some(Tolerate::NotPermittedInUserNamespace);
-        limits.push(home, file, value, &pointer, tolerate);
+        limits.write(home, file, value, &pointer);
     };
     write(default, "a".to_owned());
     for rule in &filter.rules {
@@ -478,12 +479,11 @@ pub(crate) mod tests {
         assert_eq!(writes[..3], first);
         assert_eq!(writes.len(), 2 + DEFAULTS.len());
         for write in &plan.writes {
-            assert_eq!(write.tolerate, Some(Tolerate::NotPermittedInUserNamespace));
+            assert_eq!(write.tolerate, None);
             assert!(
                 plan.hierarchies[write.hierarchy].directory.starts_with("/sys/fs/cgroup/devices")
             );
         }
-        assert!(!plan.required, "device rules alone do not make a cgroup necessary");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{CgroupPlan, plan};
+use super::{Caller, CgroupPlan, plan};
 use crate::error::PlanError;
 use crate::facts::cgroup::CgroupFacts;
 pub(crate) use crate::facts::cgroup::testing::{hybrid, v2, v2_at, v2_with};
@@ -12,7 +12,7 @@ pub(crate) fn plan_resources(
     resources: &Value,
     facts: &CgroupFacts,
 ) -> Result<CgroupPlan, PlanError> {
-    plan(&spec(&json!({ "resources": resources })), "c1", facts)
+    plan(&spec(&json!({ "resources": resources })), "c1", facts, Caller::default())
 }
 
 /// A configuration with `linux` and nothing else of interest.

@@ -13,7 +13,7 @@ mod placement;
 mod small;
 mod unified;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxResources, Spec};
 use serde::Serialize;
@@ -21,7 +21,7 @@ use serde::Serialize;
 use self::devices::DeviceFilter;
 use self::limits::Limits;
 use crate::error::PlanError;
-use crate::facts::cgroup::CgroupFacts;
+use crate::facts::cgroup::{CgroupFacts, Refusal};
 
 /// JSON pointer of the `resources` object.
 const RESOURCES: &str = "/linux/resources";
@@ -37,9 +37,6 @@ pub(crate) struct CgroupPlan {
     pub writes: Vec<Write>,
     /// The device filter to attach as an eBPF program; absent where the v1 devices controller does it by writes.
     pub device_filter: Option<FilterAttachment>,
-    /// Whether the configuration names a cgroup or a limit. Where it does not, an unprivileged caller who may not make a cgroup
-    /// gets a container without one.
-    pub required: bool,
     /// Properties that have no effect on this host, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -85,6 +82,8 @@ pub(crate) enum Membership {
     CloneInto,
     /// Its pid is written to `cgroup.procs`.
     WritePid,
+    /// It stays in the caller's: an ordinary user may not make one, and the configuration needs none.
+    Inherited,
 }
 
 /// A controller that a limit needs.
@@ -125,8 +124,8 @@ pub(crate) enum Tolerate {
         /// What is written to it.
         value: String,
     },
-    /// `EPERM` inside a user namespace, whose root may not set device rules; the outer ones stay in force.
-    NotPermittedInUserNamespace,
+    /// `EPERM`: only root of the host may set device rules. Those of the cgroups above stay in force.
+    NotPermitted,
 }
 
 /// A usage that must be below a limit that is about to be set.
@@ -151,12 +150,33 @@ pub(crate) struct FilterAttachment {
     pub hierarchy: usize,
     /// What is allowed.
     pub filter: DeviceFilter,
+    /// Whether `EPERM` is no failure: only root of the host may attach a filter. Those of the cgroups above stay in force.
+    pub may_be_refused: bool,
+}
+
+/// What the caller may do with cgroups.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Caller<'a> {
+    /// Whether it is an ordinary user, or root of a user namespace only.
+    pub unprivileged: bool,
+    /// Why it may not make the container's cgroup, where that is to be accepted if possible.
+    pub refusal: Option<&'a Refusal>,
 }
 
 impl CgroupPlan {
+    /// Whether the container gets a cgroup of its own.
+    pub(crate) fn is_made(&self) -> bool {
+        self.own().next().is_some()
+    }
+
+    /// The hierarchies in which it does.
+    fn own(&self) -> impl Iterator<Item = &HierarchyPlan> {
+        self.hierarchies.iter().filter(|hierarchy| hierarchy.membership != Membership::Inherited)
+    }
+
     /// The directories that `delete` removes, and by which later commands find the container's processes.
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
-        self.hierarchies.iter().map(|hierarchy| hierarchy.directory.clone()).collect()
+        self.own().map(|hierarchy| hierarchy.directory.clone()).collect()
     }
 
     /// Whether the clone cannot put the process into all of its cgroups, so that its pid has to be written to some.
@@ -175,30 +195,100 @@ impl CgroupPlan {
     }
 }
 
-/// Translates `linux.cgroupsPath` and `linux.resources` of the container `id` for a host with `facts`.
-pub(crate) fn plan(spec: &Spec, id: &str, facts: &CgroupFacts) -> Result<CgroupPlan, PlanError> {
-    let linux = spec.linux().as_ref();
-    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
-    let resources = linux.and_then(|linux| linux.resources().as_ref());
+/// Where the container's cgroup is going to be, and the caller's own beside it, in each hierarchy.
+pub(crate) fn places(
+    spec: &Spec,
+    id: &str,
+    facts: &CgroupFacts,
+) -> Result<Vec<(HierarchyPlan, PathBuf)>, PlanError> {
+    let own = placement::inherit(facts).into_iter().map(|plan| plan.directory);
+    Ok(placement::place(path(spec), id, facts)?.into_iter().zip(own).collect())
+}
 
-    let mut limits = Limits::new(facts, placement::place(path, id, facts)?);
+/// `linux.cgroupsPath`, unless it is empty.
+fn path(spec: &Spec) -> Option<&Path> {
+    let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
+    path.filter(|path| !path.as_os_str().is_empty())
+}
+
+/// Translates `linux.cgroupsPath` and `linux.resources` of the container `id` for a host with `facts`.
+pub(crate) fn plan(
+    spec: &Spec,
+    id: &str,
+    facts: &CgroupFacts,
+    caller: Caller<'_>,
+) -> Result<CgroupPlan, PlanError> {
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let mut limits = Limits::new(facts, placement::place(path(spec), id, facts)?);
     let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
-    let device_filter = devices::plan(&mut limits, rules)?;
+    let mut device_filter = devices::plan(&mut limits, rules)?;
     let device_writes = limits.writes.len();
     if let Some(resources) = resources {
         translate(&mut limits, resources)?;
     }
-    let required = path.is_some_and(|path| !path.as_os_str().is_empty())
-        || limits.writes.len() > device_writes;
+    if caller.unprivileged {
+        tolerate_refused_device_rules(&mut limits, device_filter.as_mut(), !rules.is_empty());
+    }
+    if let Some(refusal) = caller.refusal {
+        let limited = limits.writes.len() > device_writes;
+        return without_cgroup(spec, facts, refusal, limited, limits.warnings);
+    }
     limits.enable_controllers();
     Ok(CgroupPlan {
         hierarchies: limits.hierarchies,
         checks: limits.checks,
         writes: limits.writes,
         device_filter,
-        required,
         warnings: limits.warnings,
     })
+}
+
+/// Device rules take privileges that only root of the host has. There, a user namespace keeps the container from making nodes, and
+/// it opens those that it is given with the rights of the user outside.
+fn tolerate_refused_device_rules(
+    limits: &mut Limits<'_>,
+    filter: Option<&mut FilterAttachment>,
+    configured: bool,
+) {
+    let is_device_rule = |write: &&mut Write| write.file.starts_with("devices.");
+    for write in limits.writes.iter_mut().filter(is_device_rule) {
+        write.tolerate = Some(Tolerate::NotPermitted);
+    }
+    if let Some(filter) = filter {
+        filter.may_be_refused = true;
+    }
+    if configured {
+        let text = "device rules need root of the host: those of the cgroups above stay in force";
+        limits.warn(text.to_owned(), &format!("{RESOURCES}/devices"));
+    }
+}
+
+/// The plan for a caller who may not make a cgroup, which is fine for a container that asks for none.
+fn without_cgroup(
+    spec: &Spec,
+    facts: &CgroupFacts,
+    refusal: &Refusal,
+    limited: bool,
+    warnings: Vec<String>,
+) -> Result<CgroupPlan, PlanError> {
+    let pointer = match (path(spec), limited) {
+        (Some(_), _) => "/linux/cgroupsPath",
+        (None, true) => RESOURCES,
+        (None, false) => {
+            return Ok(CgroupPlan {
+                hierarchies: placement::inherit(facts),
+                checks: Vec::new(),
+                writes: Vec::new(),
+                device_filter: None,
+                warnings,
+            });
+        }
+    };
+    let rule = format!(
+        "unable to apply cgroup configuration: {refusal}; \
+         rootless needs no limits + no cgrouppath when no permission is granted for cgroups"
+    );
+    Err(PlanError::unsupported(pointer, rule))
 }
 
 /// Every property of `resources` but `devices`; `unified` is last, so that it overrides.

@@ -29,24 +29,37 @@ pub(super) fn place(
         return Err(PlanError::invalid(POINTER, rule).value(requested.display()));
     }
     let below = |base: &Path| if absolute { inner.clone() } else { base.join(&inner) };
-    Ok(match facts {
+    Ok(each(facts, |hierarchy, alone| {
+        let own = hierarchy.own.as_path();
+        below(if alone { own.parent().unwrap_or(Path::new("")) } else { own })
+    }))
+}
+
+/// The caller's own cgroup in every hierarchy, in the same order: where a container stays for which none is made.
+pub(super) fn inherit(facts: &CgroupFacts) -> Vec<HierarchyPlan> {
+    let own = each(facts, |hierarchy, _alone| hierarchy.own.clone());
+    own.into_iter()
+        .map(|plan| HierarchyPlan { membership: Membership::Inherited, ..plan })
+        .collect()
+}
+
+/// Every hierarchy with the directory that `inner` says, which also hears whether cgroup v2 is all there is.
+fn each(facts: &CgroupFacts, inner: impl Fn(&Hierarchy, bool) -> PathBuf) -> Vec<HierarchyPlan> {
+    match facts {
         CgroupFacts::None => Vec::new(),
-        CgroupFacts::V2(facts) => {
-            let parent = facts.hierarchy.own.parent().unwrap_or(Path::new(""));
-            vec![v2(&facts.hierarchy, &below(parent))]
-        }
+        CgroupFacts::V2(facts) => vec![v2(&facts.hierarchy, &inner(&facts.hierarchy, true))],
         CgroupFacts::V1(facts) => {
             let unified =
-                facts.unified.iter().map(|hierarchy| v2(hierarchy, &below(&hierarchy.own)));
+                facts.unified.iter().map(|hierarchy| v2(hierarchy, &inner(hierarchy, false)));
             let is_freezer =
                 |hierarchy: &&Hierarchy| hierarchy.controllers.iter().any(|c| c == "freezer");
             let freezer = facts.hierarchies.iter().filter(is_freezer);
             let others = facts.hierarchies.iter().filter(|hierarchy| !is_freezer(hierarchy));
             let legacy =
-                freezer.chain(others).map(|hierarchy| v1(hierarchy, &below(&hierarchy.own)));
+                freezer.chain(others).map(|hierarchy| v1(hierarchy, &inner(hierarchy, false)));
             unified.chain(legacy).collect()
         }
-    })
+    }
 }
 
 /// `path` resolved by its text alone below a root that `..` cannot leave; relative to that root.
@@ -87,7 +100,7 @@ fn common(hierarchy: &Hierarchy, inner: &Path) -> HierarchyPlan {
     HierarchyPlan {
         version: Version::V1,
         mount_point: hierarchy.mount_point.clone(),
-        directory: hierarchy.mount_point.join(inner),
+        directory: hierarchy.mount_point.join(inner).components().collect(),
         membership: Membership::WritePid,
         controllers: hierarchy.controllers.clone(),
         enable: Vec::new(),

@@ -9,19 +9,56 @@ use super::*;
 fn a_configuration_without_linux_has_a_cgroup_and_no_limits() {
     let document = json!({ "ociVersion": "1.2.0", "root": { "path": "rootfs" } });
     let spec: Spec = serde_json::from_value(document).unwrap();
-    let plan = plan(&spec, "c1", &v2()).unwrap();
+    let plan = plan(&spec, "c1", &v2(), Caller::default()).unwrap();
     assert_eq!(plan.directories(), [PathBuf::from("/sys/fs/cgroup/user.slice/c1")]);
-    assert!(plan.writes.is_empty() && plan.warnings.is_empty() && !plan.required);
+    assert!(plan.writes.is_empty() && plan.warnings.is_empty());
 }
 
 #[test]
 fn a_cgroup_is_required_when_it_is_named_or_limited() {
-    let required = |linux| plan(&spec(&linux), "c1", &v2()).unwrap().required;
-    assert!(!required(json!({})));
-    assert!(!required(json!({"cgroupsPath": ""})));
-    assert!(!required(json!({"resources": {"devices": [{"allow": false, "access": "rwm"}]}})));
-    assert!(required(json!({"cgroupsPath": "/a"})));
-    assert!(required(json!({"resources": {"pids": {"limit": 5}}})));
+    let refusal = Refusal { path: PathBuf::from("/sys/fs/cgroup/c1"), errno: libc::EACCES };
+    let caller = Caller { unprivileged: true, refusal: Some(&refusal) };
+    for facts in [v2(), hybrid()] {
+        let plan_of = |linux| plan(&spec(&linux), "c1", &facts, caller);
+        for nothing in [
+            json!({}),
+            json!({"cgroupsPath": ""}),
+            json!({"resources": {"devices": [{"allow": false, "access": "rwm"}]}}),
+        ] {
+            let plan = plan_of(nothing).unwrap();
+            assert!(!plan.is_made() && plan.writes.is_empty() && plan.device_filter.is_none());
+            assert!(plan.directories().is_empty() && !plan.needs_join());
+            // A cgroup mount shows where the process stays.
+            let memory = plan.hierarchies.iter().find(|hierarchy| hierarchy.name == "memory");
+            let own = memory.map(|hierarchy| hierarchy.directory.as_path());
+            assert!(own.is_none_or(|own| own == Path::new("/sys/fs/cgroup/memory/jobs/own")));
+        }
+        for (something, pointer) in [
+            (json!({"cgroupsPath": "/a"}), "/linux/cgroupsPath"),
+            (json!({"resources": {"pids": {"limit": 5}}}), "/linux/resources"),
+        ] {
+            let error = plan_of(something).unwrap_err();
+            assert_eq!(error.pointer, pointer);
+            let text = error.to_string();
+            assert!(text.contains("unable to apply cgroup configuration"), "{text}");
+            assert!(text.contains("permission denied"), "{text}");
+            assert!(text.contains("rootless needs no limits + no cgrouppath"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn device_rules_may_fail_for_an_ordinary_user_only_and_that_is_said() {
+    let caller = Caller { unprivileged: true, refusal: None };
+    let rules = spec(&json!({"resources": {"devices": [{"allow": false, "access": "rwm"}]}}));
+    let planned = plan(&rules, "c1", &v2(), caller).unwrap();
+    assert!(planned.device_filter.unwrap().may_be_refused);
+    assert_eq!(planned.warnings.len(), 1);
+    let planned = plan(&rules, "c1", &hybrid(), caller).unwrap();
+    assert!(planned.writes.iter().all(|write| write.tolerate == Some(Tolerate::NotPermitted)));
+    let planned = plan(&rules, "c1", &v2(), Caller::default()).unwrap();
+    assert!(!planned.device_filter.unwrap().may_be_refused && planned.warnings.is_empty());
+    assert!(plan(&spec(&json!({})), "c1", &v2(), caller).unwrap().warnings.is_empty());
 }
 
 #[test]
@@ -33,7 +70,7 @@ fn an_empty_object_of_every_kind_asks_for_nothing() {
     for facts in [v2(), hybrid()] {
         let plan = plan_resources(&resources, &facts).unwrap();
         assert!(plan.writes.iter().all(|write| write.file.starts_with("devices.")));
-        assert!(!plan.required && plan.warnings.is_empty());
+        assert!(plan.warnings.is_empty());
     }
 }
 
