@@ -24,6 +24,7 @@
 
 mod base_spec;
 mod bundle;
+mod canary;
 pub mod capability;
 pub mod cgroups;
 pub mod command;
@@ -39,6 +40,7 @@ pub mod stream;
 pub mod sys;
 
 pub use bundle::{Bundle, ConfigFile, copy_program, write_file};
+pub use canary::Canary;
 pub use command::{Command, Mounts, Outcome};
 pub use container::Container;
 pub use pty::Session;

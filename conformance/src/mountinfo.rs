@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 /// One line: one mount.
 #[derive(Clone, Debug)]
 pub struct Mount {
+    /// The number of the mount, as fdinfo has it of what is open there.
+    pub id: u32,
     /// The directory of the file system that is visible.
     pub root: String,
     /// Where it is mounted, seen from the process's root.
@@ -65,9 +67,13 @@ pub fn parse(text: &str) -> Vec<Mount> {
 
 fn parse_line(line: &str) -> Option<Mount> {
     let (left, right) = line.split_once(" - ")?;
-    let mut left = left.split(' ').skip(3).map(unescape);
+    let mut left = left.split(' ').map(unescape);
+    let id = left.next()?.parse().ok()?;
+    // Parent, and the device.
+    let mut left = left.skip(2);
     let mut right = right.split(' ').map(unescape);
     Some(Mount {
+        id,
         root: left.next()?,
         destination: left.next()?,
         options: split(&left.next()?),

@@ -234,6 +234,35 @@ pub(crate) fn memory_file(name: &CStr) -> io::Result<File> {
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
+/// Puts a key of the type "user" into a new session keyring of the calling thread, which its children inherit.
+///
+/// # Errors
+///
+/// What the kernel says; `ENOSYS` where it has no keyrings.
+pub fn key_in_a_session_keyring(name: &CStr) -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+    const KEY_SPEC_SESSION_KEYRING: libc::c_long = -3;
+    let anonymous = std::ptr::null::<libc::c_char>();
+    // SAFETY: without a name, the keyring has none.
+    let made = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, anonymous) };
+    if made < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let payload = b"secret";
+    // SAFETY: type and name are C strings, and the payload is as long as it says.
+    let key = unsafe {
+        libc::syscall(
+            libc::SYS_add_key,
+            c"user".as_ptr(),
+            name.as_ptr(),
+            payload.as_ptr(),
+            payload.len(),
+            KEY_SPEC_SESSION_KEYRING,
+        )
+    };
+    if key < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Receives one message on a stream socket: its bytes and the descriptor that came with it (`SCM_RIGHTS`, unix(7)).
 ///
 /// # Errors

@@ -8,7 +8,6 @@
 )]
 
 use std::ffi::CString;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::panic;
@@ -17,7 +16,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use teu_conformance::{Command, Container, Outcome, Runtime, json, mountinfo, sys};
+use teu_conformance::{Canary, Command, Container, Outcome, Runtime, json, mountinfo, sys};
 
 /// Runs `work` in that many threads at once, and gives what they return.
 fn in_threads<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
@@ -286,33 +285,6 @@ fn robustness_delete_while_create_is_running() {
     assert_ne!(refused.into_inner(), 0, "no delete met a create");
 }
 
-/// A directory of the host beside the root file system that no container may touch.
-struct Canary(PathBuf);
-
-impl Canary {
-    fn new(c: &Container) -> Self {
-        let directory = c.bundle.outside("canary");
-        fs::write(directory.join("file"), "host").expect("a file of the host");
-        Self(directory)
-    }
-
-    /// What a link in the root file system says to lead here: from the host's root, by climbing, to what is not there.
-    fn names(&self) -> [PathBuf; 3] {
-        let from_root = self.0.strip_prefix("/").expect("absolute");
-        [self.0.clone(), Path::new(&"../".repeat(20)).join(from_root), self.0.join("dangling")]
-    }
-
-    #[track_caller]
-    fn must_be_untouched(&self, why: &str) {
-        let entries = fs::read_dir(&self.0).expect("the canary").flatten();
-        let names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
-        assert_eq!(names, ["file"], "{why}");
-        assert_eq!(fs::read_to_string(self.0.join("file")).expect("its file"), "host", "{why}");
-        let inside = |mount: &mountinfo::Mount| Path::new(&mount.destination).starts_with(&self.0);
-        assert!(!mountinfo::host().iter().any(inside), "{why}");
-    }
-}
-
 /// Swaps a directory and a link all the time; gives how often.
 fn swap(directory: &Path, link: &Path, done: &AtomicBool) -> usize {
     let name = |path: &Path| CString::new(path.as_os_str().as_bytes()).expect("no NUL");
@@ -369,13 +341,13 @@ fn robustness_dev_that_turns_into_a_link_stays_inside() {
         return;
     }
     let mut created = 0;
-    for kind in 0..3 {
+    for kind in 0..4 {
         let c = Container::new();
         let canary = Canary::new(&c);
         let target = &canary.names()[kind];
         created += create_beside_swaps(&c, &c.bundle.rootfs().join("dev"), target, &canary);
     }
-    println!("{created} of 150 were created");
+    println!("{created} of 200 were created");
     assert_ne!(created, 0, "none got as far as to be led out");
 }
 
@@ -386,7 +358,7 @@ fn robustness_volume_that_turns_into_a_link_stays_inside() {
         return;
     }
     let mut created = 0;
-    for kind in 0..3 {
+    for kind in 0..4 {
         let mut c = Container::new();
         let canary = Canary::new(&c);
         let volume = c.bundle.outside("volume");
@@ -398,6 +370,6 @@ fn robustness_volume_that_turns_into_a_link_stays_inside() {
         c.bundle.push("/mounts", mount("/volume/way/deep/down", &source));
         created += create_beside_swaps(&c, &way, &canary.names()[kind], &canary);
     }
-    println!("{created} of 150 were created");
+    println!("{created} of 200 were created");
     assert_ne!(created, 0, "none got as far as to be led out");
 }

@@ -11,52 +11,12 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use teu_conformance::{Command, Container, Runtime, json, mountinfo, sys};
+use teu_conformance::{Canary, Command, Container, Runtime, json, mountinfo, sys};
 
 /// statvfs(3): the mount is read-only.
 const ST_RDONLY: u64 = 1;
-
-/// A directory of the host beside the root file system, with a file in it, that no container of the
-/// test may touch.
-struct Forbidden(PathBuf);
-
-impl Forbidden {
-    fn new(c: &Container) -> Self {
-        let directory = c.bundle.outside("forbidden");
-        fs::write(directory.join("file"), "host").expect("a file of the host");
-        Self(directory)
-    }
-
-    /// Nothing was made in it, changed or removed; nothing is mounted on it.
-    #[track_caller]
-    fn must_be_untouched(&self, why: &str) {
-        let names: Vec<_> = fs::read_dir(&self.0)
-            .expect("the directory is there")
-            .map(|entry| entry.expect("an entry").file_name())
-            .collect();
-        assert_eq!(names, ["file"], "{why}");
-        let text = fs::read_to_string(self.0.join("file")).expect("the file is there");
-        assert_eq!(text, "host", "{why}");
-        let mounted = mountinfo::host()
-            .iter()
-            .any(|mount| Path::new(&mount.destination).starts_with(&self.0));
-        assert!(!mounted, "{why}");
-    }
-
-    /// Ways to name it from inside the root file system: by the host's path, by climbing, and by a
-    /// name in it that does not exist.
-    fn names(&self) -> Vec<PathBuf> {
-        vec![
-            self.0.clone(),
-            PathBuf::from("../forbidden"),
-            PathBuf::from("../../../../../../../../..")
-                .join(self.0.strip_prefix("/").expect("absolute")),
-            self.0.join("dangling"),
-        ]
-    }
-}
 
 /// Runs with one place of the root file system a link to somewhere outside. Whether the container
 /// starts is the runtime's choice; that nothing happens outside is not.
@@ -64,7 +24,7 @@ fn with_link(place: &str, prepare: impl Fn(&mut Container)) {
     let mut number = 0;
     loop {
         let mut c = Container::new();
-        let forbidden = Forbidden::new(&c);
+        let forbidden = Canary::new(&c);
         let Some(target) = forbidden.names().into_iter().nth(number) else { return };
         prepare(&mut c);
         c.bundle.link(place, &target);
@@ -180,10 +140,10 @@ fn security_volume_that_changes_during_setup_stays_inside() {
         return;
     }
     let mut c = Container::new();
-    let forbidden = Forbidden::new(&c);
+    let forbidden = Canary::new(&c);
     let volume = c.bundle.outside("volume");
     fs::create_dir(volume.join("way")).expect("a directory of the volume");
-    symlink(&forbidden.0, volume.join("link")).expect("a link of the volume");
+    symlink(forbidden.path(), volume.join("link")).expect("a link of the volume");
     let mount = |destination: &str, source: &Path| json!({ "destination": destination, "type": "bind", "source": source, "options": ["bind"] });
     let file = c.bundle.outside("source").join("plain");
     fs::write(&file, "").expect("a file to bind");
@@ -252,8 +212,8 @@ fn security_device_behind_a_link_is_made_inside() {
 #[test]
 fn security_tmpcopyup_does_not_copy_from_outside() {
     let mut c = Container::new();
-    let forbidden = Forbidden::new(&c);
-    c.bundle.link("data", &forbidden.0);
+    let forbidden = Canary::new(&c);
+    c.bundle.link("data", forbidden.path());
     let tmpfs = json!({ "destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"] });
     c.bundle.push("/mounts", tmpfs);
     c.bundle.ask(&["read /data/file"]);
@@ -267,9 +227,9 @@ fn security_tmpcopyup_does_not_copy_from_outside() {
 fn security_cwd_through_a_leaked_descriptor_is_no_way_out() {
     for number in 3..16 {
         let mut c = Container::new();
-        let forbidden = Forbidden::new(&c);
+        let forbidden = Canary::new(&c);
         let up = "../".repeat(12);
-        let target = forbidden.0.strip_prefix("/").expect("absolute").join("file");
+        let target = forbidden.from_root().join("file");
         c.bundle.remove("/root/readonly");
         c.bundle.set("/process/cwd", json!(format!("/proc/self/fd/{number}")));
         c.bundle.ask(&["self", &format!("read {up}{}", target.display())]);
@@ -288,7 +248,7 @@ fn security_cwd_through_a_leaked_descriptor_is_no_way_out() {
 fn security_cwd_as_a_link_to_a_descriptor_is_no_way_out() {
     for number in 3..12 {
         let mut c = Container::new();
-        let _forbidden = Forbidden::new(&c);
+        let _forbidden = Canary::new(&c);
         c.bundle.link("work", format!("/proc/self/fd/{number}"));
         c.bundle.set("/process/cwd", json!("/work"));
         c.bundle.ask(&["self", "stat ../../../../../../../../../../proc/1/root"]);
@@ -373,9 +333,9 @@ fn security_fake_dev_null_does_not_unmask() {
 #[test]
 fn security_fake_dev_null_is_not_opened_for_the_streams() {
     let mut c = Container::new();
-    let forbidden = Forbidden::new(&c);
+    let forbidden = Canary::new(&c);
     c.bundle.keep_mounts(|destination| !destination.starts_with("/dev"));
-    c.bundle.link("dev/null", forbidden.0.join("file"));
+    c.bundle.link("dev/null", forbidden.path().join("file"));
     c.bundle.ask(&["print text"]);
     let _any = c.run();
     forbidden.must_be_untouched("/dev/null");
@@ -470,8 +430,8 @@ fn security_bundle_through_a_link_is_resolved_once() {
 #[should_panic(expected = "seen")]
 fn security_harness_sees_what_is_made_outside() {
     let c = Container::new();
-    let forbidden = Forbidden::new(&c);
-    let path = forbidden.0.join("new");
+    let forbidden = Canary::new(&c);
+    let path = forbidden.path().join("new");
     let _made = Command::new(teu_fixtures::probe(), ["mkdir", &path.to_string_lossy()]).run().ok();
     forbidden.must_be_untouched("seen");
 }

@@ -287,6 +287,8 @@ ops! {
     /// Gives up the caller's supplementary groups, unless the user namespace forbids that (user_namespaces(7)); then a later
     /// [`SetGroups`](Op::SetGroups) must not ask for any. No arguments.
     DropGroups = 81,
+    /// Starts a session keyring that nobody else has (keyctl(2)). No arguments.
+    NewSessionKeyring = 100,
 }
 
 /// `struct sched_attr` of sched_setattr(2).

@@ -72,6 +72,7 @@ pub(super) fn plan(
         pid_file: options.pid_file.as_deref().map(absolute).transpose()?,
         preserve_fds: options.preserve_fds,
         waits_for_start,
+        keeps_keyring: options.no_new_keyring,
     };
     let mut plan = plan::plan(&loaded.spec, &facts, &request)?;
     plan.warnings.extend(loaded.warnings);

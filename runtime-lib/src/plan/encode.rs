@@ -165,6 +165,7 @@ impl<'a> Data<'a> {
             }
             InitOp::AmbientCapabilities(mask) => (Op::AmbientCapabilities, &[*mask]),
             InitOp::LoopbackUp => (Op::LoopbackUp, &[]),
+            InitOp::NewSessionKeyring => (Op::NewSessionKeyring, &[]),
             InitOp::StartSession => (Op::StartSession, &[]),
             InitOp::WriteProc { path, text } => {
                 (Op::WriteProc, &[self.text(path), self.text(text), text.len() as u64])

@@ -158,6 +158,9 @@ fn process_hint(op: &InitOp, errno: i32) -> Option<&'static str> {
         (InitOp::SetMemoryPolicy { .. }, libc::ENOSYS) => {
             Some("this kernel has no memory policies (CONFIG_NUMA)")
         }
+        (InitOp::NewSessionKeyring, libc::EDQUOT) => Some(
+            "this user has as many keys as they may (/proc/sys/kernel/keys/maxkeys); --no-new-keyring shares the caller's",
+        ),
         (InitOp::SetRlimit(_), libc::EPERM) => Some("only root of the host may raise a hard limit"),
         (InitOp::SetGroups(_) | InitOp::SetGid(_) | InitOp::SetUid(_), libc::EINVAL) => {
             Some("the id is not mapped in the container's user namespace")

@@ -70,6 +70,8 @@ pub(crate) struct Request<'a> {
     pub(crate) preserve_fds: u32,
     /// Whether the container waits for `start` before it executes its program.
     pub(crate) waits_for_start: bool,
+    /// Whether the container keeps the session keyring of the caller.
+    pub(crate) keeps_keyring: bool,
 }
 
 /// Everything that will happen, in order, as data.
@@ -180,8 +182,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         join_cgroup: join_cgroup(&cgroup, into_cgroup),
         filters_devices: cgroup.device_filter.is_some(),
         has_cgroup: cgroup.is_made(),
-        waits_for_start: request.waits_for_start,
-        pid_file: request.pid_file.clone(),
+        request,
     };
     let init = parts.init_steps(&mut descriptors)?;
     let clone = clone_plan(&namespaces, into_cgroup, descriptors.base(), facts);

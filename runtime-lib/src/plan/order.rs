@@ -3,6 +3,7 @@
 //! Each constraint stands with its reason where the step is placed. The two lists meet at rendezvous; the tests of [`super`] run pairs
 //! of lists against each other and fail when they would wait for ever.
 
+use super::Request;
 use super::descriptors::Descriptors;
 use super::hardening;
 use super::hooks::Hook;
@@ -15,7 +16,6 @@ use super::terminal::Terminal;
 use crate::error::PlanError;
 use crate::facts::Facts;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
-use std::path::PathBuf;
 
 /// Everything the order is made of.
 pub(super) struct Parts<'a> {
@@ -41,9 +41,8 @@ pub(super) struct Parts<'a> {
     pub(super) filters_devices: bool,
     /// Whether the host has cgroups.
     pub(super) has_cgroup: bool,
-    /// Whether the container waits for `start`.
-    pub(super) waits_for_start: bool,
-    pub(super) pid_file: Option<PathBuf>,
+    /// What the caller says besides.
+    pub(super) request: &'a Request<'a>,
 }
 
 impl Parts<'_> {
@@ -58,7 +57,7 @@ impl Parts<'_> {
         let connect = self.terminal.as_ref().and_then(Terminal::connect_step);
         let mut steps: Vec<HostOp> = connect.into_iter().collect();
         steps.push(HostOp::MakeStateDirectory);
-        if self.waits_for_start {
+        if self.request.waits_for_start {
             steps.push(HostOp::MakeExecFifo);
         }
         // Before there is anything to forget: whoever kills this process can still have everything removed.
@@ -103,8 +102,8 @@ impl Parts<'_> {
             steps.push(HostOp::SetRlimits(self.process.rlimits.clone()));
             steps.push(HostOp::Release(Rendezvous::LimitsSet));
         }
-        let pid_file = self.pid_file.clone().map(HostOp::WritePidFile);
-        if self.waits_for_start {
+        let pid_file = self.request.pid_file.clone().map(HostOp::WritePidFile);
+        if self.request.waits_for_start {
             // What is recorded is created: `state` never shows a container that may still fail.
             steps.extend([HostOp::AwaitInit(Rendezvous::Created), HostOp::Record]);
             steps.extend(pid_file);
@@ -140,6 +139,11 @@ impl Parts<'_> {
         self.enter_namespaces(joins, trees, &mut steps);
         if self.namespaces.is_new(LinuxNamespaceType::Network) {
             steps.push(InitOp::LoopbackUp.into());
+        }
+        if !self.request.keeps_keyring {
+            // After the change to the container's root, whose keyring it is then. Before anything of the container runs: whoever is in
+            // a session keyring can read its keys (keyrings(7)).
+            steps.push(InitOp::NewSessionKeyring.into());
         }
         steps.push(InitOp::StartSession.into());
         // Before the pivot: the files are those of the runtime's own /proc, which nobody in the container has touched.
@@ -307,7 +311,7 @@ impl Parts<'_> {
         // After everything that can fail but the exec itself: what is created can be started.
         steps.push(InitOp::Notify(Rendezvous::Created).into());
         steps.push(InitOp::Await(Rendezvous::Recorded).into());
-        if self.waits_for_start {
+        if self.request.waits_for_start {
             steps.push(InitOp::AwaitStart.into());
         }
         steps.push(InitOp::CloseOnExecFrom(descriptors.base()).into());

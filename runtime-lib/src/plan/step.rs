@@ -336,6 +336,8 @@ pub(crate) enum InitOp {
     AmbientCapabilities(u64),
     /// Bring `lo` up.
     LoopbackUp,
+    /// Start a session keyring that nobody else has.
+    NewSessionKeyring,
     /// Start a session.
     StartSession,
     /// Write a file below `/proc`.
@@ -474,6 +476,9 @@ impl fmt::Display for InitOp {
                 write!(f, "set ambient capabilities {}", names(*mask))
             }
             Self::LoopbackUp => f.write_str("bring the loopback interface up"),
+            Self::NewSessionKeyring => {
+                f.write_str("start a session keyring of its own, not the caller's")
+            }
             Self::StartSession => f.write_str("start a session"),
             Self::WriteProc { path, text } => {
                 write!(f, "write {:?} to /proc/{path}", text.trim_end())

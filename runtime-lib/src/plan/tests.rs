@@ -15,6 +15,7 @@ pub(super) fn request(waits_for_start: bool) -> Request<'static> {
         pid_file: Some(PathBuf::from("/run/box.pid")),
         preserve_fds: 0,
         waits_for_start,
+        keeps_keyring: false,
     }
 }
 
@@ -335,6 +336,29 @@ fn a_socket_is_connected_first_and_gets_the_terminal_before_the_container_counts
     let without_terminal = plan_of(&config(|_| {}), true);
     assert!(!without_terminal.host.contains(&HostOp::ReceiveConsole));
     assert!(position(&without_terminal, |op| *op == InitOp::MakeConsole).is_none());
+}
+
+#[test]
+fn the_session_keyring_is_new_unless_the_callers_is_to_be_kept() {
+    for keeps_keyring in [false, true] {
+        let request = Request { keeps_keyring, ..request(true) };
+        for spec in varieties() {
+            let plan = plan(&spec, &facts(), &request).unwrap();
+            let at = |wanted: InitOp| position(&plan, |op| *op == wanted);
+            let keyring = at(InitOp::NewSessionKeyring);
+            assert_eq!(keyring.is_none(), keeps_keyring);
+            // It belongs to the container's root.
+            assert!(keyring.is_none_or(
+                |keyring| at(InitOp::SetUid(0)) < Some(keyring) || !spec_has_user(&spec)
+            ));
+        }
+    }
+}
+
+/// Whether the container is in another user namespace.
+fn spec_has_user(spec: &Spec) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    namespaces.is_some_and(|all| all.iter().any(|one| one.typ() == LinuxNamespaceType::User))
 }
 
 #[test]

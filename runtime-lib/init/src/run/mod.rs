@@ -119,6 +119,7 @@ impl Interpreter {
             Op::AmbientCapabilities => process::ambient_capabilities(a),
             Op::LoopbackUp => process::loopback_up(),
             Op::StartSession => sys::setsid().map_err(refused),
+            Op::NewSessionKeyring => process::new_session_keyring(),
             Op::WriteProc => self.write_proc(Text(a), Text(b), c),
             Op::SetPropagation => mounts::set_propagation(Text(a), b),
             Op::OpenTree => self.open_tree(fd(a), Text(b), c, d),

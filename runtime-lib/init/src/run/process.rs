@@ -52,6 +52,16 @@ pub(super) fn no_new_privileges() -> Outcome {
     sys::prctl(PR_SET_NO_NEW_PRIVS, 1, 0).map(drop).map_err(refused)
 }
 
+/// Leaves the caller's session keyring for one of its own. Without a name: whoever makes a keyring of a name that can be foreseen
+/// is in it too.
+pub(super) fn new_session_keyring() -> Outcome {
+    match sys::new_session_keyring() {
+        // A kernel without keyrings, or a filter around the runtime, which is around the container too: nobody there can use any.
+        Ok(()) | Err(Errno::ENOSYS | Errno::EPERM) => Ok(()),
+        Err(errno) => Err(refused(errno)),
+    }
+}
+
 /// `PR_SET_DUMPABLE`.
 pub(super) fn not_dumpable() -> Outcome {
     const PR_SET_DUMPABLE: usize = 4;

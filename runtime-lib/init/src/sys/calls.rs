@@ -525,6 +525,12 @@ pub fn run_on_every_cpu() -> Result<()> {
     call!(SCHED_SETAFFINITY, 0, size_of_val(&every), address(&every)).map(drop)
 }
 
+/// keyctl(2) with `KEYCTL_JOIN_SESSION_KEYRING` and no name: a new keyring.
+pub fn new_session_keyring() -> Result<()> {
+    const JOIN_SESSION_KEYRING: usize = 1;
+    call!(KEYCTL, JOIN_SESSION_KEYRING, 0).map(drop)
+}
+
 /// umask(2).
 pub fn umask(mask: u64) {
     // umask never fails.
