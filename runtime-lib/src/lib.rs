@@ -41,7 +41,7 @@ pub use container::{
 pub use error::{Error, ErrorKind, Result};
 pub use oci_spec;
 pub use plan::{
-    Plan, capability_names, hook_names, memory_policy_flags, memory_policy_modes,
-    mount_option_names, namespace_names,
+    HostEntry, InitLayer, LAYER_ANNOTATIONS, Layers, Plan, ResolvConf, capability_names,
+    hook_names, memory_policy_flags, memory_policy_modes, mount_option_names, namespace_names,
 };
 pub use state::{State, Status};

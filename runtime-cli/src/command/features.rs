@@ -95,7 +95,7 @@ fn features() -> Features {
             net_devices: NO,
         },
         annotations: [("teu.version", version::VERSION)].into_iter().chain(commit).collect(),
-        potentially_unsafe_config_annotations: &[],
+        potentially_unsafe_config_annotations: &[teu::LAYER_ANNOTATIONS],
     }
 }
 
@@ -134,6 +134,6 @@ mod tests {
         assert_eq!(linux["memoryPolicy"]["flags"].as_array().unwrap().len(), 3);
         assert_eq!(linux["mountExtensions"]["idmap"], no);
         assert_eq!(value["annotations"]["teu.version"], version::VERSION);
-        assert_eq!(value["potentiallyUnsafeConfigAnnotations"], json!([]));
+        assert_eq!(value["potentiallyUnsafeConfigAnnotations"], json!(["dev.teu.layers."]));
     }
 }

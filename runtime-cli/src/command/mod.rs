@@ -89,6 +89,8 @@ impl Context<'_> {
         options.pid_file = path(&flags::PID_FILE);
         options.console_socket = path(&flags::CONSOLE_SOCKET);
         options.pidfd_socket = path(&flags::PIDFD_SOCKET);
+        // Whoever writes the configuration of a command line is root already; engines keep these from their users by what `features` says.
+        options.layer_annotations = true;
         options.preserve_fds = self.values.number(&flags::PRESERVE_FDS).unwrap_or(0);
         options.no_pivot = self.values.switch(&flags::NO_PIVOT);
         options.no_new_keyring = self.values.switch(&flags::NO_NEW_KEYRING);

@@ -4,10 +4,12 @@ use super::{Container, ContainerId, CreateOptions};
 use crate::error::{Error, ErrorKind, PlanError, Result, StepError};
 use crate::facts::{self, Facts, Rights};
 use crate::host;
-use crate::oci_spec::runtime::Spec;
-use crate::plan::{self, ConsoleTarget, Plan, Request};
+use crate::plan::{self, ConsoleTarget, Layers, Plan, Request};
 use crate::spec;
 use crate::state::Record;
+use oci_spec::runtime::Spec;
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -23,8 +25,8 @@ pub(super) fn launch(
     let streams = host::Streams::probe();
     check_preserved(options.preserve_fds)?;
     let plan = plan(id, options, waits_for_start)?;
-    let record = record(&plan)?;
     let state_root = absolute(&options.state_root)?;
+    let record = record(&plan, &state_root)?;
     let launched =
         host::execute(&plan, &state_root, record, streams).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => error,
@@ -58,11 +60,13 @@ pub(super) fn plan(
         None => bundle.join("config.json"),
     };
     let loaded = spec::load(&config)?;
-    let facts = probe(&loaded.spec, &bundle, id, options)?;
+    let layers = layers(options, &loaded.spec)?;
+    let facts = probe(&loaded.spec, &bundle, id, options, layers.as_ref())?;
     let console_socket = options.console_socket.as_deref().map(absolute).transpose()?;
     let request = Request {
         id: id.as_str(),
         bundle: &bundle,
+        layers: layers.as_ref(),
         console: match &console_socket {
             Some(path) => ConsoleTarget::Socket(path),
             None if options.keep_console => ConsoleTarget::Caller,
@@ -80,10 +84,24 @@ pub(super) fn plan(
 }
 
 /// Looks at the host, as far as the configuration makes it matter.
-fn probe(spec: &Spec, bundle: &Path, id: &ContainerId, options: &CreateOptions) -> Result<Facts> {
+fn probe(
+    spec: &Spec,
+    bundle: &Path,
+    id: &ContainerId,
+    options: &CreateOptions,
+    layers: Option<&Layers>,
+) -> Result<Facts> {
     let mut facts = Facts::probe()?;
-    if let (Some(uid), Some(root)) = (plan::needs_home_of(spec), spec.root()) {
-        facts.home = facts::home(&bundle.join(root.path()), uid);
+    let rootfs = spec.root().as_ref().map(|root| bundle.join(root.path()));
+    if let (Some(_), Some(rootfs)) = (layers, &rootfs) {
+        facts.root_is_occupied = facts::is_occupied(rootfs);
+    }
+    if let Some(uid) = plan::needs_home_of(spec) {
+        let root = match (layers, rootfs) {
+            (Some(layers), _) => host::layers::view(layers, &facts),
+            (None, rootfs) => rootfs.and_then(|rootfs| File::open(rootfs).ok()).map(OwnedFd::from),
+        };
+        facts.home = root.and_then(|root| facts::home(root, uid));
     }
     if plan::needs_rights(spec, &facts) {
         facts.rights = Rights::probe();
@@ -107,6 +125,23 @@ fn probe(spec: &Spec, bundle: &Path, id: &ContainerId, options: &CreateOptions) 
         .collect();
     facts.cgroup_refusal = facts::cgroup::refusal(&wanted);
     Ok(facts)
+}
+
+/// The layers that the caller asks for, or the configuration where the caller lets it.
+fn layers(options: &CreateOptions, spec: &Spec) -> std::result::Result<Option<Layers>, PlanError> {
+    let pointer = || format!("/annotations/{}*", plan::LAYER_ANNOTATIONS);
+    match (&options.layers, plan::layers::from_annotations(spec)?) {
+        (layers, None) => Ok(layers.clone()),
+        (_, Some(_)) if !options.layer_annotations => {
+            let rule = "the annotations of this configuration may not choose layers";
+            Err(PlanError::invalid(pointer(), rule))
+        }
+        (Some(_), Some(_)) => {
+            let rule = "both the caller and the configuration's annotations choose layers";
+            Err(PlanError::invalid(pointer(), rule))
+        }
+        (None, layers) => Ok(layers),
+    }
 }
 
 fn refuse_what_is_not_done(options: &CreateOptions) -> std::result::Result<(), PlanError> {
@@ -141,7 +176,7 @@ fn check_preserved(count: u32) -> Result<()> {
 }
 
 /// What is remembered of the container.
-fn record(plan: &Plan) -> Result<Record> {
+fn record(plan: &Plan, state_root: &Path) -> Result<Record> {
     let boot_id = "/proc/sys/kernel/random/boot_id";
     let boot_id = std::fs::read_to_string(boot_id)
         .map_err(|error| StepError::io("read", Path::new(boot_id), &error))?;
@@ -155,6 +190,10 @@ fn record(plan: &Plan) -> Result<Record> {
         init: None,
         boot_id: boot_id.trim_end().to_owned(),
         cgroups: plan.cgroup.directories(),
+        init_layer: plan.layers.as_ref().map(|root| match &root.init_directory {
+            Some(directory) => directory.join(&plan.id),
+            None => state_root.join(&plan.id).join("init"),
+        }),
         hooks: plan.hooks.clone(),
         shared_pid_namespace: plan.shared_pid_namespace,
     })

@@ -3,7 +3,7 @@
 use super::{Container, ContainerId, Warnings};
 use crate::cgroup;
 use crate::error::{Error, ErrorKind, Result, StepError};
-use crate::host::hooks;
+use crate::host::{hooks, layers};
 use crate::state::process;
 use crate::state::{Identity, Record, StateDirectory, Status};
 use std::path::Path;
@@ -74,6 +74,9 @@ fn remove(directory: &StateDirectory, record: &Record) -> Result<Warnings> {
     // Processes that outlived the first one, or that were never written down.
     cgroup::kill_all(&record.cgroups, libc::SIGKILL)?;
     cgroup::remove(&record.cgroups)?;
+    if let Some(place) = &record.init_layer {
+        layers::remove(place)?;
+    }
     directory.remove()?;
     // Last: what they see is a container that is gone.
     Ok(hooks::run_each(&record.hooks.poststop, &record.clone().state(Status::Stopped)))

@@ -1,5 +1,6 @@
 //! What a caller says about a container besides its configuration.
 
+use crate::plan::Layers;
 use std::path::PathBuf;
 
 /// How to create a container.
@@ -13,6 +14,11 @@ pub struct CreateOptions {
     pub bundle: PathBuf,
     /// Another configuration than the bundle's config.json.
     pub config: Option<PathBuf>,
+    /// What the root filesystem is made of, in place of the directory at `root.path`, which then has to be empty, or absent.
+    pub layers: Option<Layers>,
+    /// Whether the annotations `dev.teu.layers.*` of the configuration may say that, too. They name directories of the host: only for
+    /// configurations that nobody else had a say in. Where this is false, a configuration that has them is refused.
+    pub layer_annotations: bool,
     /// Where the process id is written to before this returns.
     pub pid_file: Option<PathBuf>,
     /// An `AF_UNIX` stream socket that receives the master of the terminal (`process.terminal`), with the terminal's name as data.
@@ -45,6 +51,8 @@ impl CreateOptions {
             state_root: state_root.into(),
             bundle: bundle.into(),
             config: None,
+            layers: None,
+            layer_annotations: false,
             pid_file: None,
             console_socket: None,
             keep_console: false,

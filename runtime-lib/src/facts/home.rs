@@ -5,19 +5,17 @@ use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::path::Path;
 
 /// As much of /etc/passwd as is looked at, in bytes. The file is the image's, so its size is not to be trusted.
 const LARGEST: u64 = 1 << 20;
 
-/// The home of `uid` below `rootfs`. An image without such a user, or without the file, has none.
-pub(crate) fn home(rootfs: &Path, uid: u32) -> Option<String> {
-    let root = File::open(rootfs).ok()?;
+/// The home of `uid` below the directory `rootfs`. An image without such a user, or without the file, has none.
+pub(crate) fn home(rootfs: impl AsFd, uid: u32) -> Option<String> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
         .mode(Mode::empty())
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let file = File::from(openat2(root.as_fd(), "etc/passwd", how).ok()?);
+    let file = File::from(openat2(rootfs.as_fd(), "etc/passwd", how).ok()?);
     if !file.metadata().ok()?.is_file() {
         return None;
     }

@@ -17,6 +17,10 @@ impl KernelVersion {
     pub(crate) const OLDEST: Self = Self { major: 5, minor: 12 };
     /// A task enters its time namespace at exec (`fs/exec: switch timens when a task gets a new mm`).
     pub(crate) const TIME_NAMESPACE_AT_EXEC: Self = Self { major: 6, minor: 1 };
+    /// overlayfs is told its lower directories one after the other, `lowerdir+` (Documentation/filesystems/overlayfs.rst).
+    pub(crate) const OVERLAY_ONE_BY_ONE: Self = Self { major: 6, minor: 8 };
+    /// overlayfs is told its directories by descriptor (the same).
+    pub(crate) const OVERLAY_BY_DESCRIPTOR: Self = Self { major: 6, minor: 13 };
 
     /// Asks the kernel.
     pub(crate) fn probe() -> Result<Self, StepError> {

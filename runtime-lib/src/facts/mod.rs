@@ -39,6 +39,8 @@ pub(crate) struct Facts {
     pub(crate) unconfined: bool,
     /// Home directory of the container's user in the container's /etc/passwd, when the configuration needs it.
     pub(crate) home: Option<String>,
+    /// Whether there is something at `root.path`, when layers are asked for.
+    pub(crate) root_is_occupied: bool,
 }
 
 impl Facts {
@@ -61,7 +63,16 @@ impl Facts {
             cgroup: cgroup::probe()?,
             unconfined: unconfined(),
             home: None,
+            root_is_occupied: false,
         })
+    }
+}
+
+/// Whether something is at `path` that is not an empty directory.
+pub(crate) fn is_occupied(path: &Path) -> bool {
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
     }
 }
 
@@ -96,6 +107,7 @@ pub(crate) mod testing {
             cgroup: cgroup::testing::v2(),
             unconfined: true,
             home: None,
+            root_is_occupied: false,
         }
     }
 }

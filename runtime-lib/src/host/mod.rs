@@ -7,6 +7,7 @@ mod channel;
 mod clone;
 mod console;
 pub(crate) mod hooks;
+pub(crate) mod layers;
 mod memory_file;
 mod open;
 mod proc_files;
@@ -74,6 +75,9 @@ struct Execution<'a> {
     fifo: Option<OwnedFd>,
     cgroup: Option<Cgroup>,
     opened: Vec<(RawFd, OwnedFd)>,
+    /// The place of the init layer, once it is made.
+    init_layer: Option<PathBuf>,
+    lowers: Option<layers::Lowers>,
     channel: Option<Channel>,
     console_socket: Option<UnixStream>,
     console: Option<Console>,
@@ -101,6 +105,8 @@ impl<'a> Execution<'a> {
             fifo: None,
             cgroup: None,
             opened: Vec::new(),
+            init_layer: None,
+            lowers: None,
             channel: None,
             console_socket: None,
             console: None,
@@ -120,6 +126,8 @@ impl<'a> Execution<'a> {
             HostOp::ApplyLimits => Ok(self.cgroup()?.apply(&self.plan.cgroup)?),
             HostOp::FilterDevices => Ok(self.cgroup()?.filter_devices(&self.plan.cgroup)?),
             HostOp::OpenDescriptors => self.open_descriptors(),
+            HostOp::MakeInitLayer => self.make_init_layer(),
+            HostOp::MountLayers => self.mount_layers(),
             HostOp::Clone => self.clone(),
             HostOp::JoinCgroup { all: false } => Ok(self.cgroup()?.join(self.process()?.pid)?),
             HostOp::JoinCgroup { all: true } => Ok(self.cgroup()?.join_all(self.process()?.pid)?),
@@ -164,6 +172,23 @@ impl<'a> Execution<'a> {
         for wanted in &self.plan.descriptors {
             self.opened.push((wanted.number, open::descriptor(wanted)?));
         }
+        Ok(())
+    }
+
+    fn make_init_layer(&mut self) -> Result<(), Error> {
+        let root = self.plan.layers.as_ref().ok_or_else(|| out_of_order("layers"))?;
+        let place = self.record.init_layer.clone().ok_or_else(|| out_of_order("init layer"))?;
+        layers::claim(&place, root)?;
+        let place = self.init_layer.insert(place);
+        self.lowers = Some(layers::make_init_layer(place, root, &self.opened)?);
+        Ok(())
+    }
+
+    fn mount_layers(&mut self) -> Result<(), Error> {
+        let root = self.plan.layers.as_ref().ok_or_else(|| out_of_order("layers"))?;
+        let lowers = self.lowers.take().ok_or_else(|| out_of_order("init layer"))?;
+        let slot = self.plan.clone.fd_base.saturating_add(Slot::Root as RawFd);
+        self.opened.push((slot, layers::mount(root, &lowers)?));
         Ok(())
     }
 
@@ -353,6 +378,9 @@ impl<'a> Execution<'a> {
         }
         if let Some(cgroup) = self.cgroup.take() {
             note(cgroup.undo());
+        }
+        if let Some(place) = self.init_layer.take() {
+            note(layers::remove(&place));
         }
         if let Some(directory) = self.directory.take() {
             note(directory.remove());

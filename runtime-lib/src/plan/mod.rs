@@ -15,6 +15,7 @@ mod failure;
 mod hardening;
 pub(crate) mod hooks;
 mod id_mappings;
+pub(crate) mod layers;
 mod lists;
 mod memory_policy;
 mod mount_options;
@@ -34,6 +35,7 @@ mod terminal;
 pub use capabilities::capability_names;
 pub(crate) use failure::failure;
 pub use hooks::hook_names;
+pub use layers::{HostEntry, InitLayer, LAYER_ANNOTATIONS, Layers, ResolvConf};
 pub use memory_policy::{memory_policy_flags, memory_policy_modes};
 pub use mount_options::mount_option_names;
 pub use namespaces::namespace_names;
@@ -45,6 +47,7 @@ use crate::error::PlanError;
 use crate::facts::{Facts, KernelVersion};
 use cgroup::CgroupPlan;
 use descriptors::Descriptors;
+use layers::LayeredRoot;
 use namespaces::Namespaces;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use serde::Serialize;
@@ -60,6 +63,8 @@ pub(crate) struct Request<'a> {
     pub(crate) id: &'a str,
     /// The bundle, absolute.
     pub(crate) bundle: &'a Path,
+    /// What the root filesystem is made of, where it is not the directory at `root.path`.
+    pub(crate) layers: Option<&'a Layers>,
     /// Who gets the terminal, if the configuration asks for one.
     pub(crate) console: ConsoleTarget<'a>,
     /// Rows and columns of the terminal, in place of the configuration's.
@@ -88,6 +93,8 @@ pub struct Plan {
     pub(crate) bundle: PathBuf,
     /// The root filesystem's directory.
     pub(crate) rootfs: PathBuf,
+    /// What the root filesystem is made of, where it is not that directory.
+    pub(crate) layers: Option<LayeredRoot>,
     /// The configuration's annotations.
     pub(crate) annotations: BTreeMap<String, String>,
     /// What is unusual but not refused.
@@ -151,7 +158,8 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
     let cgroup = cgroup::plan(spec, request.id, &facts.cgroup, rootless::cgroup_caller(facts))?;
     warnings.extend(rootless::warnings(&namespaces, &cgroup));
 
-    let rootfs = rootfs(spec, request.bundle)?;
+    let rootfs = rootfs(spec, request)?;
+    let layers = request.layers.map(|layers| layers::plan(layers, spec, facts)).transpose()?;
     let mut descriptors = Descriptors::new(request.preserve_fds);
     let root_propagation = hardening::root_propagation(spec)?;
     let context = mounts::Context {
@@ -161,9 +169,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         namespaces: &namespaces,
         unprivileged: facts.unprivileged(),
     };
-    let mounts =
-        mounts::plan(spec.mounts().as_deref().unwrap_or_default(), &context, &mut descriptors)?;
-    let devices = devices_unless(mounts.foreign_dev, spec, facts, &namespaces, &mut descriptors)?;
+    let (mounts, devices) = mounts_and_devices(spec, facts, &context, &mut descriptors)?;
 
     // A process that is cloned once more must not start in the cgroup: its limits are meant for one process.
     let into_cgroup = !namespaces.staged() && cgroup.has_clone_target();
@@ -193,6 +199,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         annotations: annotations(spec),
         descriptors: parts.host_opens(descriptors),
         rootfs,
+        layers: layers.map(|layers| layers.and_mount_points(&init)),
         warnings,
         shared_pid_namespace: !namespaces.is_new(LinuxNamespaceType::Pid),
         hooks,
@@ -203,16 +210,20 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
     })
 }
 
-/// The steps that fill `/dev`, unless it is somebody else's.
-fn devices_unless(
-    foreign: bool,
+/// The mounts, and the steps that fill `/dev`, unless it is somebody else's.
+fn mounts_and_devices(
     spec: &Spec,
     facts: &Facts,
-    namespaces: &Namespaces,
+    context: &mounts::Context<'_>,
     descriptors: &mut Descriptors,
-) -> Result<Vec<InitStep>, PlanError> {
-    let in_user_namespace = facts.in_user_namespace || !namespaces.shares(LinuxNamespaceType::User);
-    if foreign { Ok(Vec::new()) } else { devices::plan(spec, in_user_namespace, descriptors) }
+) -> Result<(mounts::Mounts, Vec<InitStep>), PlanError> {
+    let mounts = mounts::plan(spec.mounts().as_deref().unwrap_or_default(), context, descriptors)?;
+    let by_bind = facts.in_user_namespace || !context.namespaces.shares(LinuxNamespaceType::User);
+    let devices = match mounts.foreign_dev {
+        true => Vec::new(),
+        false => devices::plan(spec, by_bind, descriptors)?,
+    };
+    Ok((mounts, devices))
 }
 
 /// Refuses kernels that lack what every container needs.
@@ -253,15 +264,16 @@ fn join_cgroup(cgroup: &CgroupPlan, cloned_into: bool) -> Option<HostOp> {
     needed.then_some(HostOp::JoinCgroup { all: !cloned_into })
 }
 
-/// `root.path`, absolute.
-fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf, PlanError> {
+/// `root.path`, absolute; empty where it is not given and layers take its place.
+fn rootfs(spec: &Spec, request: &Request<'_>) -> Result<PathBuf, PlanError> {
     match spec.root() {
+        None if request.layers.is_some() => Ok(PathBuf::new()),
         None => Err(PlanError::invalid("/root", "root must be specified")),
         Some(root) if root.path().as_os_str().is_empty() => Err(PlanError::invalid(
             "/root/path",
             "the path of the root filesystem must not be empty",
         )),
-        Some(root) => Ok(bundle.join(root.path())),
+        Some(root) => Ok(request.bundle.join(root.path())),
     }
 }
 

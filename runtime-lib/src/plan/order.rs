@@ -70,6 +70,11 @@ impl Parts<'_> {
         if !self.opens_trees() || self.namespaces.joins_any() {
             steps.push(HostOp::OpenDescriptors);
         }
+        if self.is_layered() {
+            // After the descriptors: what a bind source is decides what its mount point has to be. Before the layers are mounted: the
+            // init layer is one of them, and overlayfs wants layers that nobody changes.
+            steps.extend([HostOp::MakeInitLayer, HostOp::MountLayers]);
+        }
         steps.push(HostOp::Clone);
         if self.namespaces.staged() {
             // Before anything that is said about the process by its id: the id changes here.
@@ -155,6 +160,11 @@ impl Parts<'_> {
         Ok(steps)
     }
 
+    /// Whether the root filesystem is made of layers, and not the tree of a directory.
+    fn is_layered(&self) -> bool {
+        self.request.layers.is_some()
+    }
+
     /// Whether teu-init opens the trees, because the caller may not.
     fn opens_trees(&self) -> bool {
         !self.facts.rights.copies_mounts
@@ -167,7 +177,7 @@ impl Parts<'_> {
 
     /// What the host opens for teu-init.
     pub(super) fn host_opens(&self, descriptors: Descriptors) -> Vec<Descriptor> {
-        let root = (!self.opens_trees()).then(|| self.root.clone());
+        let root = (!self.opens_trees() && !self.is_layered()).then(|| self.root.clone());
         let is_left = |descriptor: &Descriptor| {
             !self.opens_trees() || descriptor.kind == DescriptorKind::Namespace
         };
@@ -239,7 +249,8 @@ impl Parts<'_> {
         const REC_SLAVE: u64 = libc::MS_REC | libc::MS_SLAVE;
         // First: nothing that is mounted from here on may appear on the host.
         steps.push(InitOp::SetPropagation { path: "/", flags: REC_SLAVE }.into());
-        steps.push(InitStep::new(InitOp::AttachRoot, "/root/path"));
+        let field = if self.is_layered() { "" } else { "/root/path" };
+        steps.push(InitStep::new(InitOp::AttachRoot, field));
         // Modes of nodes and directories are meant as they are written.
         steps.push(InitOp::Umask(0).into());
         let cgroup = self.cgroup_steps();

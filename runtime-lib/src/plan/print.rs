@@ -4,19 +4,24 @@ use super::cgroup::{HierarchyPlan, Version};
 use super::step::{Descriptor, DescriptorKind, HostOp};
 use super::{Plan, namespaces};
 use std::fmt;
+use std::path::Path;
 use teu_init::program::Slot;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "container {}", self.id)?;
         writeln!(f, "  bundle   {}", self.bundle.display())?;
-        writeln!(f, "  rootfs   {}", self.rootfs.display())?;
+        match &self.layers {
+            Some(_) => writeln!(f, "  rootfs   layers")?,
+            None => writeln!(f, "  rootfs   {}", self.rootfs.display())?,
+        }
         writeln!(f, "  config   runtime-spec {}", self.oci_version)?;
         for warning in &self.warnings {
             writeln!(f, "  warning  {warning}")?;
         }
         self.print_cgroup(f)?;
         self.print_clone(f)?;
+        self.print_layers(f)?;
         self.print_descriptors(f)?;
         writeln!(f, "\nthe caller's process")?;
         for (index, step) in self.host.iter().enumerate() {
@@ -87,6 +92,26 @@ impl Plan {
         Ok(())
     }
 
+    fn print_layers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(root) = &self.layers else { return Ok(()) };
+        writeln!(f, "\nlayers, from the top (overlayfs {})", options(&root.options))?;
+        let line = |f: &mut fmt::Formatter<'_>, label: &str, path: &Path, pointer: &str| {
+            writeln!(f, "  {label:<5}  {}{}", path.display(), field(pointer))
+        };
+        if let Some((upper, work)) = &root.writable {
+            line(f, "upper", upper, &root.pointers.upper)?;
+            line(f, "work", work, &root.pointers.work)?;
+        }
+        let state = Path::new("in the state directory");
+        match &root.init_directory {
+            Some(directory) => line(f, "init", directory, &root.pointers.init)?,
+            None => line(f, "init", state, "")?,
+        }
+        root.lowers.iter().try_for_each(|path| line(f, "lower", path, &root.pointers.lower))?;
+        writeln!(f, "\nthe init layer, owned by {}:{}", root.owner.0, root.owner.1)?;
+        root.entries.iter().try_for_each(|entry| writeln!(f, "  {entry}"))
+    }
+
     fn print_descriptors(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\nwhat teu-init inherits")?;
         let base = self.clone.fd_base;
@@ -100,9 +125,21 @@ impl Plan {
         lines.extend(
             self.descriptors.iter().map(|descriptor| (descriptor.number, describe(descriptor))),
         );
+        if self.layers.is_some() {
+            lines.push((base + Slot::Root as i32, "the mounted layers".to_owned()));
+        }
         lines.sort();
         lines.iter().try_for_each(|(number, words)| writeln!(f, "  {number:>3}  {words}"))
     }
+}
+
+/// Options of a filesystem, as mount(8) takes them.
+fn options(options: &[(&str, &str)]) -> String {
+    let words = options.iter().map(|(key, value)| match *value {
+        "" => (*key).to_owned(),
+        value => format!("{key}={value}"),
+    });
+    words.collect::<Vec<_>>().join(",")
 }
 
 fn describe(descriptor: &Descriptor) -> String {

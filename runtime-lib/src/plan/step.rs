@@ -74,6 +74,10 @@ pub(crate) enum HostOp {
     FilterDevices,
     /// Open the descriptors that teu-init inherits.
     OpenDescriptors,
+    /// Make the init layer: mount points and the container's own files. Leaves behind: the layer.
+    MakeInitLayer,
+    /// Mount the layers as the root filesystem, attached nowhere yet.
+    MountLayers,
     /// Clone the container's first process. Leaves behind: the process.
     Clone,
     /// Put the process into its cgroup.
@@ -118,6 +122,7 @@ impl HostOp {
         match self {
             Self::MakeStateDirectory => Some("remove the state directory"),
             Self::MakeCgroup => Some("remove the cgroup"),
+            Self::MakeInitLayer => Some("remove the init layer"),
             Self::Clone => Some("kill the process and reap it"),
             Self::WritePidFile(_) => Some("remove the pid file"),
             Self::ConnectConsole(_)
@@ -126,6 +131,7 @@ impl HostOp {
             | Self::ApplyLimits
             | Self::FilterDevices
             | Self::OpenDescriptors
+            | Self::MountLayers
             | Self::JoinCgroup { .. }
             | Self::WriteIdMaps { .. }
             | Self::SetOomScoreAdj(_)
@@ -156,6 +162,12 @@ impl fmt::Display for HostOp {
             Self::OpenDescriptors => {
                 f.write_str("open the root filesystem, bind sources and namespaces")
             }
+            Self::MakeInitLayer => {
+                f.write_str("make the init layer: mount points, and files of this container alone")
+            }
+            Self::MountLayers => f.write_str(
+                "mount the layers as the root filesystem, where no mount table shows it",
+            ),
             Self::Clone => {
                 f.write_str("clone the container's first process, which executes teu-init")
             }

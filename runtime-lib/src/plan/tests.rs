@@ -10,6 +10,7 @@ pub(super) fn request(waits_for_start: bool) -> Request<'static> {
     Request {
         id: "box",
         bundle: Path::new("/bundle"),
+        layers: None,
         console: ConsoleTarget::Caller,
         console_size: None,
         pid_file: Some(PathBuf::from("/run/box.pid")),
@@ -28,7 +29,9 @@ fn config(change: impl FnOnce(&mut Value)) -> Spec {
 }
 
 fn plan_of(spec: &Spec, waits_for_start: bool) -> Plan {
-    plan(spec, &facts(), &request(waits_for_start)).unwrap()
+    let layers = layers::from_annotations(spec).unwrap();
+    let request = Request { layers: layers.as_ref(), ..request(waits_for_start) };
+    plan(spec, &facts(), &request).unwrap()
 }
 
 /// Configurations that take different ways through the planner.
@@ -65,6 +68,9 @@ fn varieties() -> Vec<Spec> {
         }),
         config(|config| config["process"]["terminal"] = json!(true)),
         config(|config| {
+            config["annotations"] = json!({"dev.teu.layers.lower": "[\"/l\"]"});
+        }),
+        config(|config| {
             config["process"]["terminal"] = json!(true);
             config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
             config["linux"]["uidMappings"] = maps.clone();
@@ -91,7 +97,9 @@ fn plan_or_refusal(name: &str, text: &str) -> String {
         Ok(loaded) => loaded,
         Err(refusal) => return format!("refused: {refusal}\n"),
     };
-    match plan(&loaded.spec, &host_of(name), &request(true)) {
+    let layers = layers::from_annotations(&loaded.spec).unwrap();
+    let request = Request { layers: layers.as_ref(), ..request(true) };
+    match plan(&loaded.spec, &host_of(name), &request) {
         Ok(plan) => {
             assert!(finishes(&plan.host, &plan.init), "{name}:\n{plan}");
             plan.to_string() + "\n"

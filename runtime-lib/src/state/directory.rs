@@ -214,6 +214,7 @@ mod tests {
             init: None,
             boot_id: String::new(),
             cgroups: Vec::new(),
+            init_layer: None,
             hooks: crate::plan::hooks::Hooks::default(),
             shared_pid_namespace: false,
         }

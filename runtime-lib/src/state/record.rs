@@ -29,6 +29,9 @@ pub(crate) struct Record {
     pub(crate) boot_id: String,
     /// The cgroup directories, one for each hierarchy.
     pub(crate) cgroups: Vec<PathBuf>,
+    /// Where the init layer of a layered root was made.
+    #[serde(default)]
+    pub(crate) init_layer: Option<PathBuf>,
     /// The hooks that run when it is started and deleted.
     #[serde(default)]
     pub(crate) hooks: Hooks,

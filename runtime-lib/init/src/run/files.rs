@@ -95,7 +95,7 @@ fn verify_node(directory: Fd, name: Text, mode: u64, device: u64) -> Outcome {
 pub(super) fn make_link(directory: Fd, name: Text, target: Text, replace: bool) -> Outcome {
     match sys::symlinkat(target, directory, name) {
         Ok(()) => Ok(()),
-        Err(Errno::EEXIST) if replace => {
+        Err(Errno::EEXIST) if replace && !is_link_to(directory, name, target) => {
             sys::unlinkat(directory, name).map_err(|errno| (Detail::Create, errno))?;
             sys::symlinkat(target, directory, name).map_err(|errno| (Detail::Create, errno))
         }
@@ -103,4 +103,13 @@ pub(super) fn make_link(directory: Fd, name: Text, target: Text, replace: bool) 
         Err(Errno::EEXIST) => Ok(()),
         Err(errno) => Err((Detail::Create, errno)),
     }
+}
+
+/// Whether the name is a link to exactly this target.
+#[allow(unsafe_code, reason = "the target is text of the mapped program")]
+fn is_link_to(directory: Fd, name: Text, target: Text) -> bool {
+    let mut buffer = [0_u8; 64];
+    // SAFETY: texts in a program are NUL-terminated, and the program is never changed or unmapped.
+    let target = unsafe { target.as_c_str() }.to_bytes();
+    sys::readlinkat(directory, name, &mut buffer).is_ok_and(|len| buffer.get(..len) == Some(target))
 }
