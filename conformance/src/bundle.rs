@@ -129,6 +129,30 @@ impl Bundle {
         self.own_rootfs(host_id);
     }
 
+    /// What `spec --rootless` writes for that user, and the bundle given to them.
+    pub(crate) fn make_rootless(&mut self, id: u32) {
+        self.keep_namespaces(|kind| kind != "network");
+        let map = serde_json::json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
+        self.push("/linux/namespaces", serde_json::json!({ "type": "user" }));
+        self.set("/linux/uidMappings", map.clone());
+        self.set("/linux/gidMappings", map);
+        self.remove("/linux/cgroupsPath");
+        self.remove("/linux/resources");
+        let mounts = self.config["mounts"].as_array_mut().expect("mounts");
+        for mount in mounts {
+            if mount["destination"] == "/sys" {
+                let options = ["rbind", "nosuid", "noexec", "nodev", "ro"];
+                *mount = serde_json::json!({
+                    "destination": "/sys", "type": "none", "source": "/sys", "options": options
+                });
+            }
+            if let Some(options) = mount["options"].as_array_mut() {
+                options.retain(|option| option != "gid=5");
+            }
+        }
+        own(&self.directory, id);
+    }
+
     /// Gives every file of the root file system to that user and group.
     pub fn own_rootfs(&self, id: u32) {
         own(&self.rootfs(), id);
@@ -165,8 +189,12 @@ impl Bundle {
         directory
     }
 
-    /// Writes config.json as [`Bundle::file`](field@Bundle::file) says.
-    pub(crate) fn save(&self) {
+    /// Writes config.json as [`Bundle::file`](field@Bundle::file) says. `create` and `run` of a container do so by themselves.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be written.
+    pub fn save(&self) {
         let path = self.directory.join("config.json");
         let written = match &self.file {
             ConfigFile::Config => fs::write(path, self.config.to_string()),

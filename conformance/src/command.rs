@@ -4,7 +4,7 @@ use crate::pty::Session;
 use crate::stream::Stream;
 use crate::sys;
 use serde_json::Value;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -41,6 +41,25 @@ impl Mounts {
     }
 }
 
+/// An ordinary user of the host, with a home and a runtime directory in the test's own directory.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// User and group id.
+    pub id: u32,
+    /// `HOME`, and `XDG_RUNTIME_DIR` below it.
+    pub home: PathBuf,
+    /// Files shown in place of the host's, in a mount namespace of the command's own: source and target.
+    pub files: Vec<(PathBuf, PathBuf)>,
+}
+
+impl User {
+    /// The user's `XDG_RUNTIME_DIR`.
+    #[must_use]
+    pub fn runtime_directory(&self) -> PathBuf {
+        self.home.join("run")
+    }
+}
+
 /// A command line that has not been run yet.
 #[derive(Debug)]
 pub struct Command {
@@ -50,6 +69,7 @@ pub struct Command {
     input: Option<Vec<u8>>,
     limit: Duration,
     fds: Vec<(OwnedFd, RawFd)>,
+    user: Option<User>,
 }
 
 impl Command {
@@ -61,7 +81,7 @@ impl Command {
         let line = words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let words = format!("{} {line}", program.display());
         let mounts = Mounts::default();
-        Self { command, words, mounts, input: None, limit: TIME_LIMIT, fds: Vec::new() }
+        Self { command, words, mounts, input: None, limit: TIME_LIMIT, fds: Vec::new(), user: None }
     }
 
     /// Gives the program this text as its standard input.
@@ -104,6 +124,18 @@ impl Command {
     #[must_use]
     pub fn on_one_cpu(mut self) -> Self {
         sys::before_exec(&mut self.command, sys::stay_on_this_cpu);
+        self
+    }
+
+    /// Runs as an ordinary user, with that user's environment.
+    #[must_use]
+    pub fn user(mut self, user: Option<&User>) -> Self {
+        if let Some(user) = user {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            self.command.env_clear().env("PATH", path).env("HOME", &user.home);
+            self.command.env("XDG_RUNTIME_DIR", user.runtime_directory());
+            self.user = Some(user.clone());
+        }
         self
     }
 
@@ -164,11 +196,25 @@ impl Command {
     fn prepare_child(&mut self) {
         let mounts = self.mounts;
         let fds = std::mem::take(&mut self.fds);
+        let user = self.user.take();
+        let id = user.as_ref().map(|user| user.id);
+        let text = |path: &Path| CString::new(path.as_os_str().as_encoded_bytes()).expect("a path");
+        let files: Vec<(CString, CString)> = user
+            .iter()
+            .flat_map(|user| &user.files)
+            .map(|(source, target)| (text(source), text(target)))
+            .collect();
         sys::before_exec(&mut self.command, move || {
             for (fd, number) in &fds {
                 sys::place_fd(fd.as_raw_fd(), *number)?;
             }
-            if mounts.needs_namespace() { mounts.enter() } else { Ok(()) }
+            if mounts.needs_namespace() || !files.is_empty() {
+                mounts.enter()?;
+            }
+            for (source, target) in &files {
+                sys::bind_file(source, target)?;
+            }
+            id.map_or(Ok(()), sys::become_user)
         });
     }
 }

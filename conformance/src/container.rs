@@ -2,7 +2,7 @@
 
 use crate::bundle::Bundle;
 use crate::cgroups::{self, Cgroup};
-use crate::command::{Command, Mounts, Outcome, TIME_LIMIT};
+use crate::command::{Command, Mounts, Outcome, TIME_LIMIT, User};
 use crate::directory::Directory;
 use crate::leftovers::Leftovers;
 use crate::mountinfo::{self, Mount};
@@ -29,6 +29,8 @@ pub struct Container {
     pub cgroup: Cgroup,
     /// The mount namespace in which the runtime is started.
     pub mounts: Mounts,
+    /// Who starts the runtime, where that is not root.
+    user: Option<User>,
     /// The container's first process, once `create` or `run --detach` has succeeded.
     init: Option<OwnedFd>,
     /// Pipes that its processes write to, held so that nobody of them gets SIGPIPE.
@@ -72,6 +74,7 @@ impl Container {
             bundle,
             cgroup,
             mounts: runtime.mounts(),
+            user: None,
             init: None,
             pipes: Vec::new(),
             root: directory.path().join("state"),
@@ -113,7 +116,56 @@ impl Container {
         let root = [OsStr::new("--root"), self.root.as_os_str()];
         let mut all: Vec<_> = root.into_iter().map(OsStr::to_owned).collect();
         all.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
-        self.runtime.command(all).mounts(self.mounts)
+        self.command_without_root(all)
+    }
+
+    /// Leaves container and runtime to an ordinary user, with the configuration that `spec --rootless` writes: a user namespace with
+    /// that user as its root, and nothing that takes root of the host.
+    pub fn make_rootless(&mut self, id: u32) {
+        let home = self.path("home");
+        let user = User { id, home: home.clone(), files: Vec::new() };
+        for directory in [&home, &user.runtime_directory(), &self.root] {
+            fs::create_dir_all(directory).expect("a directory for the user");
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+            fs::set_permissions(directory, mode).expect("its mode");
+            std::os::unix::fs::chown(directory, Some(id), Some(id)).expect("its owner");
+        }
+        self.user = Some(user);
+        self.bundle.make_rootless(id);
+    }
+
+    /// The user who runs the runtime.
+    ///
+    /// # Panics
+    ///
+    /// When that is root.
+    #[must_use]
+    pub fn user(&self) -> &User {
+        self.user.as_ref().expect("a container of an ordinary user")
+    }
+
+    /// The same, to change.
+    ///
+    /// # Panics
+    ///
+    /// When that is root.
+    pub fn user_mut(&mut self) -> &mut User {
+        self.user.as_mut().expect("a container of an ordinary user")
+    }
+
+    /// The runtime's command line without `--root`, as the container's user runs it where there is one.
+    pub fn command_without_root<S: AsRef<OsStr>>(
+        &self,
+        words: impl IntoIterator<Item = S>,
+    ) -> Command {
+        match &self.user {
+            Some(user) => {
+                let program = self.runtime.program_for_all(self.directory.path());
+                let command = Command::new(&program, words).mounts(self.mounts);
+                command.user(Some(user)).directory(&user.home)
+            }
+            None => self.runtime.command(words).mounts(self.mounts),
+        }
     }
 
     /// `create` or `run` with this bundle and these flags, not yet run.

@@ -41,7 +41,7 @@ pub mod sys;
 
 pub use bundle::{Bundle, ConfigFile, copy_program, write_file};
 pub use canary::Canary;
-pub use command::{Command, Mounts, Outcome};
+pub use command::{Command, Mounts, Outcome, User};
 pub use container::Container;
 pub use pty::Session;
 pub use runtime::Runtime;

@@ -71,10 +71,23 @@ impl Holder {
     /// When the kernel does not have that kind.
     #[must_use]
     pub fn new(kind: Kind) -> Self {
+        Self::of_user(kind, None)
+    }
+
+    /// The same, of an ordinary user; the namespace is a user namespace then.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel does not have that kind.
+    #[must_use]
+    pub fn of_user(kind: Kind, user: Option<u32>) -> Self {
         let (mut stdout, out_end) = Stream::pipe();
         let mut command = Command::new(teu_fixtures::probe());
         command.args(["pause"]).stdin(Stdio::null()).stdout(out_end);
-        sys::before_exec(&mut command, move || sys::unshare(kind.flag()));
+        sys::before_exec(&mut command, move || {
+            user.map_or(Ok(()), sys::become_user)?;
+            sys::unshare(kind.flag())
+        });
         let process = command.spawn().expect("a process in a namespace of its own");
         drop(command);
         let holder = Self { process, kind };

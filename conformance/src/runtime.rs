@@ -4,6 +4,7 @@ use crate::cgroups;
 use crate::command::{Command, Mounts, in_path};
 use crate::{capability, report, sys};
 use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::OnceLock;
@@ -92,6 +93,22 @@ impl Runtime {
     #[must_use]
     pub fn sees_unified_cgroups_only(&self) -> bool {
         self.mounts.unified_cgroups
+    }
+
+    /// Its executable where ordinary users reach it, too: a copy in `directory`, unless it is anyhow.
+    #[must_use]
+    pub fn program_for_all(&self, directory: &Path) -> PathBuf {
+        let open = |path: &Path| {
+            std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 1 == 1)
+        };
+        if self.program.ancestors().all(open) {
+            return self.program.clone();
+        }
+        let copy = directory.join(self.base_name());
+        if !copy.exists() {
+            crate::copy_program(&self.program, &copy);
+        }
+        copy
     }
 
     /// A command line of this runtime.

@@ -118,6 +118,25 @@ pub(crate) fn mount_unified_cgroups() -> io::Result<()> {
     mount(Some(c"cgroup2"), c"/sys/fs/cgroup", Some(c"cgroup2"), 0)
 }
 
+/// Shows one file of the host in another's place. Async-signal-safe.
+pub(crate) fn bind_file(source: &CStr, target: &CStr) -> io::Result<()> {
+    mount(Some(source), target, None, libc::MS_BIND)
+}
+
+/// Becomes an ordinary user with one group and no capability. Async-signal-safe: not the C library's functions, which would want
+/// the other threads to follow.
+pub(crate) fn become_user(id: u32) -> io::Result<()> {
+    let call = |number: libc::c_long, a: u64, b: u64, c: u64| {
+        // SAFETY: the calls take numbers, and a null pointer where there is nothing to read.
+        let answer = unsafe { libc::syscall(number, a, b, c) };
+        if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    };
+    let id = u64::from(id);
+    call(libc::SYS_setgroups, 0, 0, 0)?;
+    call(libc::SYS_setresgid, id, id, id)?;
+    call(libc::SYS_setresuid, id, id, id)
+}
+
 fn mount(
     source: Option<&CStr>,
     target: &CStr,
