@@ -291,6 +291,19 @@ fn config_linux_user_namespace_has_the_default_devices() {
     assert_eq!(answers[2]["done"], true);
 }
 
+/// user_namespaces(7): what the container's IPC and mounts consist of is its own root's.
+#[test]
+fn config_linux_user_namespace_owns_its_filesystems() {
+    let mut c = Container::new();
+    c.bundle.map_users(100_000, 65_536);
+    let answers = c.ask(&["stat /dev", "stat /dev/shm", "stat /dev/pts", "stat /dev/mqueue"]);
+    let groups = !c.runtime().differs("runc", "1.1: the mqueue filesystem has the host's group");
+    for answer in answers {
+        assert_eq!(answer["uid"], 0, "{answer}");
+        assert!(!groups || answer["gid"] == 0, "{answer}");
+    }
+}
+
 /// config-linux.md: mappings without a user namespace map nothing.
 #[test]
 fn config_linux_uid_mappings_need_a_user_namespace() {

@@ -28,6 +28,8 @@ pub fn namespace_names() -> Vec<&'static str> {
 
 /// `CLONE_NEWCGROUP`: rooted where the process is when it is made, so never made by the clone.
 const CGROUP: u64 = 0x0200_0000;
+/// `CLONE_NEWIPC`.
+const IPC: u64 = 0x0800_0000;
 /// `CLONE_NEWTIME`: takes its offsets before anybody is in it, so never made by the clone.
 const TIME: u64 = 0x80;
 
@@ -149,7 +151,15 @@ impl Namespaces {
 
     /// Flags of the new namespaces that a clone can make.
     pub(super) fn clone_flags(&self) -> u64 {
-        self.flags_of_new() & !(CGROUP | TIME)
+        let later = if self.ipc_step().is_some() { CGROUP | TIME | IPC } else { CGROUP | TIME };
+        self.flags_of_new() & !later
+    }
+
+    /// The step that makes the IPC namespace of a container with a user namespace: whoever makes it owns its mqueue filesystem, and
+    /// that has to be the container's root (`mq_init_ns` in the kernel's ipc/mqueue.c).
+    pub(super) fn ipc_step(&self) -> Option<InitStep> {
+        let owned = self.is_new(LinuxNamespaceType::Ipc) && !self.shares(LinuxNamespaceType::User);
+        owned.then(|| InitOp::Unshare { flags: IPC }.into())
     }
 
     fn flags_of_new(&self) -> u64 {

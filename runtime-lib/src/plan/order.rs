@@ -237,6 +237,8 @@ impl Parts<'_> {
             steps.push(InitOp::SetUid(0).into());
             // The ambient set only carried the capabilities over the exec of teu-init.
             steps.push(InitOp::AmbientCapabilities(0).into());
+            // As root of the user namespace, and no sooner.
+            steps.extend(self.namespaces.ipc_step());
         }
         if !staged {
             // The same defence; not before the id maps, whose files an ordinary user may write only while this is dumpable.
