@@ -93,6 +93,70 @@ fn config_linux_devices_are_made() {
     assert_eq!((&answers[2]["type"], &answers[2]["mode"]), (&json!("fifo"), &json!(0o622)));
 }
 
+/// config-linux.md, "Devices": "If a file already exists at path that does not match the requested device, the runtime MUST
+/// generate an error"; one that does match will do.
+#[test]
+fn config_linux_devices_existing_file_must_match() {
+    let mut c = Container::new();
+    let file = c.bundle.file("nodes/mine", "no device");
+    c.bundle.set(
+        "/linux/devices",
+        json!([{ "type": "c", "path": "/nodes/mine", "major": 1, "minor": 5 }]),
+    );
+    if c.runtime().differs("runc", "to 1.5 at least: takes whatever file is there")
+        || c.runtime().differs("crun", "1.8: takes whatever file is there")
+    {
+        return;
+    }
+    let _said = c.refused().exits(1).saying("/linux/devices/0");
+    for (minor, fits) in [("3", false), ("5", true)] {
+        std::fs::remove_file(&file).expect("removing a file");
+        let words = ["mknod", &file.to_string_lossy(), "c", "1", minor];
+        let _made = Command::new(teu_fixtures::probe(), words).run().ok();
+        if fits {
+            assert_eq!(c.ask_one("stat /nodes/mine")["minor"], 5);
+        } else {
+            let _refused = c.refused();
+        }
+    }
+}
+
+/// config-linux.md, "Devices": `u` is a character device as well (mknod(1)).
+#[test]
+fn config_linux_devices_unbuffered_is_a_character_device() {
+    let mut c = Container::new();
+    let device = json!({ "type": "u", "path": "/dev/mine", "major": 1, "minor": 5 });
+    c.bundle.set("/linux/devices", json!([device]));
+    if c.runtime().differs("crun", "1.8: makes a file of no type") {
+        return;
+    }
+    let answer = c.ask_one("stat /dev/mine");
+    assert_eq!((&answer["type"], &answer["minor"]), (&json!("char"), &json!(5)));
+}
+
+/// In a user namespace the nodes are the host's, bound (mknod(2)); a FIFO is made, which everybody may.
+#[test]
+fn config_linux_devices_in_a_user_namespace() {
+    let mut c = Container::new();
+    c.bundle.map_users(100_000, 65536);
+    let fifo = json!({ "type": "p", "path": "/dev/pipe", "fileMode": 0o640, "uid": 5 });
+    c.bundle.set("/linux/devices", json!([fifo]));
+    if c.runtime().differs("runc", "to 1.5 at least: binds a FIFO from the host")
+        || c.runtime().differs("crun", "1.8: binds a FIFO from the host")
+    {
+        return;
+    }
+    let answers = c.ask(&["stat /dev/pipe", "append /dev/null text", "stat /dev/null"]);
+    assert_eq!((&answers[0]["type"], &answers[0]["mode"]), (&json!("fifo"), &json!(0o640)));
+    assert_eq!(answers[0]["uid"], 5);
+    assert_eq!(answers[1]["done"], true, "{answers:?}");
+    assert_eq!((&answers[2]["major"], &answers[2]["minor"]), (&json!(1), &json!(3)));
+    // Not what the host has there.
+    let wrong = json!([{ "type": "c", "path": "/dev/null", "major": 1, "minor": 5 }]);
+    c.bundle.set("/linux/devices", wrong);
+    let _said = c.refused().exits(1).saying("character device 1:5: it is another file");
+}
+
 /// config-linux.md, "Devices": an unknown type is an error.
 #[test]
 fn config_linux_devices_unknown_type_is_an_error() {
@@ -298,36 +362,86 @@ fn config_linux_sysctl_of_a_shared_namespace_is_refused() {
     let _refused = c.refused();
 }
 
-/// config-linux.md, "Rootfs Mount Propagation": `/` of the container.
+/// runc's contract: `/` separates the parts of a name as well as `.`.
+#[test]
+fn config_linux_sysctl_is_written_with_slashes() {
+    let mut c = Container::new();
+    c.bundle.set("/linux/sysctl", json!({ "net/ipv4/conf/lo/forwarding": "1" }));
+    if c.runtime().differs("crun", "1.8: takes dots only") {
+        return;
+    }
+    assert_eq!(c.ask_one("read /proc/sys/net/ipv4/conf/lo/forwarding"), json!({ "text": "1\n" }));
+}
+
+/// runc's contract: the NIS domain name belongs to the UTS namespace, and limits of namespaces to the user namespace.
+#[test]
+fn config_linux_sysctl_of_uts_and_user_namespaces() {
+    let mut c = Container::new();
+    c.bundle.set("/linux/sysctl", json!({ "kernel.domainname": "inside" }));
+    if c.runtime().differs("crun", "1.8: knows no such parameter") {
+        return;
+    }
+    assert_eq!(c.ask_one("self")["domainname"], "inside");
+    let mut c = Container::new();
+    let limit = json!({ "user.max_mnt_namespaces": "7" });
+    c.bundle.set("/linux/sysctl", limit.clone());
+    if c.runtime().differs("runc < 1.5", "refuses limits of the user namespace") {
+        return;
+    }
+    let _refused = c.refused();
+    let mut c = Container::new();
+    c.bundle.map_users(100_000, 65536);
+    c.bundle.set("/linux/sysctl", limit);
+    assert_eq!(c.ask_one("read /proc/sys/user/max_mnt_namespaces"), json!({ "text": "7\n" }));
+}
+
+/// runc's contract: the caller's network does not become the container's own by being joined.
+#[test]
+fn config_linux_sysctl_of_the_callers_network_is_refused() {
+    let before = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").expect("the host's");
+    let mut c = Container::new();
+    c.bundle.keep_namespaces(|kind| kind != "network");
+    // That of the process that reads the configuration.
+    let path = "/proc/self/ns/net";
+    c.bundle.push("/linux/namespaces", json!({ "type": "network", "path": path }));
+    c.bundle.set("/linux/sysctl", json!({ "net.ipv4.ip_forward": before.trim() }));
+    if c.runtime().differs("crun", "1.8: takes a joined network for another one") {
+        return;
+    }
+    let _refused = c.refused().exits(1);
+}
+
+/// config-linux.md, "Rootfs Mount Propagation": all eight words, on a host that shares its mounts.
 #[test]
 fn config_linux_rootfs_propagation() {
-    for (value, field) in
-        [("shared", "shared:"), ("unbindable", "unbindable"), ("rshared", "shared:")]
-    {
+    let words = [
+        ("shared", Some("shared:")),
+        ("rshared", Some("shared:")),
+        ("slave", Some("master:")),
+        ("rslave", Some("master:")),
+        ("private", None),
+        ("rprivate", None),
+        ("unbindable", Some("unbindable")),
+        ("runbindable", Some("unbindable")),
+    ];
+    for (value, field) in words {
         let mut c = Container::new();
+        c.mounts.all_shared = true;
         c.bundle.set("/linux/rootfsPropagation", json!(value));
-        if c.runtime().differs("runc < 1.4", "loses shared, cannot make the root unbindable") {
+        if c.runtime().differs("runc < 1.4", "loses shared, cannot make the root unbindable")
+            || c.runtime().differs("crun", "1.8: makes a slave root private")
+        {
             return;
         }
         let mounts = c.ask_mounts();
         let root = mountinfo::at(&mounts, "/");
-        assert!(root.propagates(field), "{value}: {root:?}");
+        match field {
+            Some(field) => assert!(root.propagates(field), "{value}: {root:?}"),
+            None => assert!(root.propagation.is_empty(), "{value}: {root:?}"),
+        }
+        let is_shared = root.propagates("shared:");
+        assert_eq!(is_shared, value.ends_with("shared"), "{value}: {root:?}");
     }
-}
-
-/// config-linux.md, "Rootfs Mount Propagation": `slave` of a host that shares its mounts.
-#[test]
-fn config_linux_rootfs_propagation_slave() {
-    let mut c = Container::new();
-    c.mounts.all_shared = true;
-    c.bundle.set("/linux/rootfsPropagation", json!("rslave"));
-    let mounts = c.ask_mounts();
-    let root = mountinfo::at(&mounts, "/");
-    if c.runtime().differs("crun", "1.8: makes a slave root private") {
-        assert!(root.propagation.is_empty());
-        return;
-    }
-    assert!(root.propagates("master:") && !root.propagates("shared:"), "{root:?}");
 }
 
 /// config-linux.md, "Rootfs Mount Propagation": any other word is an error.

@@ -187,10 +187,7 @@ fn errors_what_is_not_done_is_refused_by_name() {
         ("/hooks", json!({ "createContainer": [{ "path": "/bin/true" }] })),
         ("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_ALLOW" })),
         ("/linux/netDevices", json!({ "eth7": {} })),
-        ("/linux/mountLabel", json!("system_u:object_r:svirt_file_t:s0")),
         ("/linux/intelRdt", json!({ "closID": "a" })),
-        ("/process/apparmorProfile", json!("teu-default")),
-        ("/process/selinuxLabel", json!("system_u:system_r:svirt_t:s0")),
     ];
     for (pointer, value) in properties {
         let mut c = Container::new();

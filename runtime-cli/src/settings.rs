@@ -51,7 +51,9 @@ impl Settings {
         };
         let (root, root_in_runtime_dir) = match globals.text(&flags::ROOT) {
             Some(root) => (chosen_root(Path::new(root))?, false),
-            None => default_root(&Environment::read(), sys::effective_uid(), in_user_namespace),
+            None => {
+                default_root(&Environment::read(), sys::effective_uid(), teu::in_user_namespace)
+            }
         };
         let systemd_cgroup = globals.switch(&flags::SYSTEMD_CGROUP) || systemd_manager;
         let root_is_chosen = globals.text(&flags::ROOT).is_some();
@@ -122,16 +124,6 @@ fn default_root(
             (dir.join(NAME_IN_RUNTIME_DIR), true)
         }
         Some(_) | None => (PathBuf::from(DEFAULT_ROOT), false),
-    }
-}
-
-/// Whether the uids of this process are mapped: the initial user namespace maps all of them to themselves
-/// (user_namespaces(7)).
-fn in_user_namespace() -> bool {
-    match fs::read_to_string("/proc/self/uid_map") {
-        Ok(map) => !map.split_whitespace().eq(["0", "0", "4294967295"]),
-        // A kernel without user namespaces.
-        Err(_) => false,
     }
 }
 

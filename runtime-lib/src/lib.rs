@@ -39,6 +39,7 @@ pub use container::{
     Container, ContainerId, CreateOptions, Signal, Warnings, force_delete, list, plan_bundle,
 };
 pub use error::{Error, ErrorKind, Result};
+pub use facts::in_user_namespace;
 pub use oci_spec;
 pub use plan::{
     HostEntry, InitLayer, LAYER_ANNOTATIONS, Layers, Plan, ResolvConf, capability_names,

@@ -84,8 +84,8 @@ fn features() -> Features {
             capabilities: teu::capability_names(),
             cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: false },
             seccomp: NO,
-            apparmor: NO,
-            selinux: NO,
+            apparmor: Enabled { enabled: true },
+            selinux: Enabled { enabled: true },
             intel_rdt: NO,
             memory_policy: MemoryPolicy {
                 modes: teu::memory_policy_modes(),
@@ -127,7 +127,10 @@ mod tests {
             json!({"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false});
         assert_eq!(linux["cgroup"], cgroup);
         let no = json!({"enabled": false});
-        for key in ["seccomp", "apparmor", "selinux", "intelRdt", "netDevices"] {
+        for key in ["apparmor", "selinux"] {
+            assert_eq!(linux[key], json!({"enabled": true}), "{key}");
+        }
+        for key in ["seccomp", "intelRdt", "netDevices"] {
             assert_eq!(linux[key], no, "{key}");
         }
         assert_eq!(linux["memoryPolicy"]["modes"].as_array().unwrap().len(), 7);

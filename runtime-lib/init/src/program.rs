@@ -281,6 +281,14 @@ ops! {
     SetMemoryPolicy = 62,
     /// Lets this process run on every CPU that its cgroup has (sched_setaffinity(2)). No arguments.
     ResetAffinity = 63,
+    /// Opens a file of procfs for the label of the program to come. Arguments: text path below `/proc`, which label (0 or 1).
+    OpenLabel = 64,
+    /// Writes the label into the opened file. Arguments: which label (0 or 1), address of the bytes, their number.
+    WriteLabel = 65,
+    /// Gives what hides directories a security label. Argument: text label.
+    LabelHidden = 66,
+    /// Checks that a tree is a device node. Arguments: fd, mode with file type, device number.
+    VerifyDevice = 67,
     /// Copies the mount at a path of this process's own mount namespace, for who may not copy mounts of the host's (open_tree(2)).
     /// Arguments: the fd that it becomes, text path, [`Open`] flags, MS_* propagation or zero.
     OpenTree = 80,

@@ -103,6 +103,10 @@ fn probe(
         };
         facts.home = root.and_then(|root| facts::home(root, uid));
     }
+    if plan::needs_security(spec) {
+        facts.security = facts::Security::probe();
+    }
+    facts.own_namespaces = facts::own_among(&plan::joined_paths(spec));
     if plan::needs_rights(spec, &facts) {
         facts.rights = Rights::probe();
         let path = std::env::var_os("PATH");

@@ -3,15 +3,20 @@
 pub(crate) mod cgroup;
 mod home;
 mod kernel;
+mod namespaces;
 mod rights;
+mod security;
 
 pub(crate) use home::home;
 pub(crate) use kernel::KernelVersion;
+pub use namespaces::in_user_namespace;
+pub(crate) use namespaces::own_among;
 pub(crate) use rights::{Rights, in_path};
+pub(crate) use security::Security;
 
 use crate::error::StepError;
 use cgroup::CgroupFacts;
-use std::os::unix::fs::MetadataExt;
+use oci_spec::runtime::LinuxNamespaceType;
 use std::path::Path;
 
 /// Everything that planning depends on besides the configuration.
@@ -35,8 +40,12 @@ pub(crate) struct Facts {
     pub(crate) last_capability: u32,
     /// The cgroup file systems.
     pub(crate) cgroup: CgroupFacts,
-    /// Whether AppArmor lets the runtime do as it likes, or is not there.
-    pub(crate) unconfined: bool,
+    /// Whether the runtime may make device nodes.
+    pub(crate) may_make_nodes: bool,
+    /// The security modules, when the configuration has labels.
+    pub(crate) security: Security,
+    /// Namespaces that the configuration joins although they are the runtime's own, when it changes something in them.
+    pub(crate) own_namespaces: Vec<LinuxNamespaceType>,
     /// Home directory of the container's user in the container's /etc/passwd, when the configuration needs it.
     pub(crate) home: Option<String>,
     /// Whether there is something at `root.path`, when layers are asked for.
@@ -61,7 +70,9 @@ impl Facts {
             in_user_namespace: in_user_namespace(),
             last_capability: kernel::last_capability(),
             cgroup: cgroup::probe()?,
-            unconfined: unconfined(),
+            may_make_nodes: kernel::may_make_nodes(),
+            security: Security::default(),
+            own_namespaces: Vec::new(),
             home: None,
             root_is_occupied: false,
         })
@@ -74,18 +85,6 @@ pub(crate) fn is_occupied(path: &Path) -> bool {
         Ok(mut entries) => entries.next().is_some(),
         Err(error) => error.kind() != std::io::ErrorKind::NotFound,
     }
-}
-
-/// The runtime's own AppArmor profile is none (proc(5), `/proc/PID/attr/current`). Without a security module the file cannot be read.
-fn unconfined() -> bool {
-    std::fs::read_to_string("/proc/thread-self/attr/current")
-        .map_or(true, |profile| profile.trim_end() == "unconfined")
-}
-
-/// The initial user namespace has a fixed inode number (`PROC_USER_INIT_INO` in the kernel's include/linux/proc_ns.h).
-fn in_user_namespace() -> bool {
-    const INITIAL: u64 = 0xEFFF_FFFD;
-    Path::new("/proc/self/ns/user").metadata().is_ok_and(|metadata| metadata.ino() != INITIAL)
 }
 
 #[cfg(test)]
@@ -105,7 +104,9 @@ pub(crate) mod testing {
             in_user_namespace: false,
             last_capability: 40,
             cgroup: cgroup::testing::v2(),
-            unconfined: true,
+            may_make_nodes: true,
+            security: Security::default(),
+            own_namespaces: Vec::new(),
             home: None,
             root_is_occupied: false,
         }

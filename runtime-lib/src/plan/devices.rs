@@ -39,7 +39,8 @@ const LINKS: &[(&str, &str)] = &[
     ("stderr", "/proc/self/fd/2"),
 ];
 
-/// The steps that fill `/dev`. Nodes cannot be made in a user namespace other than the host's, so there the host's are bound.
+/// The steps that fill `/dev`. Nodes cannot be made in a user namespace other than the host's or without CAP_MKNOD (mknod(2)); then the
+/// host's are bound, if they are what is asked for.
 pub(super) fn plan(
     spec: &Spec,
     by_bind: bool,
@@ -49,8 +50,9 @@ pub(super) fn plan(
     let mut steps = Vec::new();
     let mut entered = String::new();
     for node in &nodes {
-        if by_bind {
-            steps.push(bind(node, descriptors));
+        // A FIFO is no device: everybody may make one (mknod(2)).
+        if by_bind && node.mode & libc::S_IFMT != libc::S_IFIFO {
+            steps.extend(bind(node, descriptors));
             continue;
         }
         let (directory, name) = split(&node.path);
@@ -145,19 +147,21 @@ fn configured(device: &LinuxDevice, pointer: &str) -> Result<Node, PlanError> {
     })
 }
 
-/// The host's node over a file in the container.
-fn bind(node: &Node, descriptors: &mut Descriptors) -> InitStep {
-    let source = PathBuf::from(&node.path);
+/// The host's node over a file in the container, if it is the device that was asked for.
+fn bind(node: &Node, descriptors: &mut Descriptors) -> [InitStep; 2] {
+    let path = PathBuf::from(&node.path);
     let kind =
         DescriptorKind::Tree { recursive: false, directory: false, propagation: libc::MS_SLAVE };
-    let fd = descriptors.add(kind, source.clone(), node.pointer.clone());
-    let op = InitOp::AttachTree {
+    let fd = descriptors.add(kind, path.clone(), node.pointer.clone());
+    let device = device_number(node.major, node.minor);
+    let verify = InitOp::VerifyDevice { fd, path: path.clone(), mode: node.mode, device };
+    let attach = InitOp::AttachTree {
         fd,
-        source,
+        source: path,
         destination: node.path.clone(),
         attributes: Attributes::default(),
     };
-    InitStep::new(op, &node.pointer)
+    [verify, attach].map(|op| InitStep::new(op, &node.pointer))
 }
 
 /// A path's directory and last component.

@@ -148,6 +148,16 @@ impl<'a> Data<'a> {
                 (Op::Reclone, &[*flags, super::step::Rendezvous::Recloned as u64])
             }
             InitOp::Personality(domain) => (Op::Personality, &[*domain]),
+            InitOp::VerifyDevice { fd, mode, device, .. } => {
+                (Op::VerifyDevice, &[number(*fd), u64::from(*mode), *device])
+            }
+            InitOp::OpenLabel { file } => (Op::OpenLabel, &[self.text(file.path()), *file as u64]),
+            InitOp::WriteLabel(label) => {
+                let text = label.text();
+                let len = text.len() as u64;
+                (Op::WriteLabel, &[label.file() as u64, self.owned_text(&text), len])
+            }
+            InitOp::LabelHidden(label) => (Op::LabelHidden, &[self.text(label)]),
             InitOp::SetScheduler(attributes) => (Op::SetScheduler, &[self.scheduler(attributes)]),
             InitOp::SetIoPriority { value, .. } => (Op::SetIoPriority, &[u64::from(*value)]),
             InitOp::SetMemoryPolicy { mode, nodes, .. } => {

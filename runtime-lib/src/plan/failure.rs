@@ -1,6 +1,6 @@
 //! What a failed step of teu-init means, in the words that engines look for: step, place, reason, advice.
 
-use super::step::{InitOp, InitStep};
+use super::step::{InitOp, InitStep, Label};
 use crate::error::{Error, ErrorKind, StepError, errno_text};
 use teu_init::program::Detail;
 
@@ -52,7 +52,9 @@ fn words(op: &InitOp, detail: Detail) -> String {
         (InitOp::MakeConsole | InitOp::BindConsole, Detail::Verify) => {
             "a symbolic link stands there"
         }
+        (InitOp::VerifyDevice { .. }, Detail::Verify) => "it is another file",
         (InitOp::WriteProc { .. }, Detail::Resolve) => "open it",
+        (InitOp::OpenLabel { .. }, Detail::Resolve) => "",
         (InitOp::OpenTree { .. }, Detail::Attributes) => "change its propagation",
         (InitOp::OpenTree { .. }, Detail::Tree) => "",
         (_, Detail::GroupsDenied) => "cannot set any additional groups in a rootless container",
@@ -61,7 +63,7 @@ fn words(op: &InitOp, detail: Detail) -> String {
         (InitOp::MountFilesystem { .. }, Detail::Verify) => "must be mounted on ordinary directory",
         (InitOp::MaskPath(_), Detail::Verify) => "the container's /dev/null is not the device 1:3",
         (InitOp::MakeNode { .. }, Detail::Verify) => "a different file is there already",
-        (InitOp::WriteProc { .. }, Detail::Verify) => {
+        (InitOp::WriteProc { .. } | InitOp::OpenLabel { .. }, Detail::Verify) => {
             "/proc is no procfs, or something is mounted over the file"
         }
         (InitOp::ChangeDirectory { .. }, Detail::Verify) => {
@@ -148,6 +150,18 @@ fn process_hint(op: &InitOp, errno: i32) -> Option<&'static str> {
         ),
         (InitOp::SetScheduler(_), libc::EOPNOTSUPP) => {
             Some("this kernel does not clamp utilization (CONFIG_UCLAMP_TASK)")
+        }
+        (InitOp::VerifyDevice { .. }, 0) => {
+            Some("where nodes cannot be made, the container gets the host's node of the same path")
+        }
+        (InitOp::WriteLabel(Label::AppArmor(_)), libc::ENOENT) => {
+            Some("the profile is not loaded (apparmor_parser(8))")
+        }
+        (InitOp::WriteLabel(_), libc::EACCES | libc::EPERM) => {
+            Some("the runtime's own profile or label does not allow the change")
+        }
+        (InitOp::WriteLabel(Label::SeLinux(_)), libc::EINVAL) => {
+            Some("the policy does not know the label")
         }
         (InitOp::SetIoPriority { .. }, libc::EPERM) => {
             Some("the realtime class needs CAP_SYS_ADMIN or CAP_SYS_NICE on the host")

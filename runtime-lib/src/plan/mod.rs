@@ -15,6 +15,7 @@ mod failure;
 mod hardening;
 pub(crate) mod hooks;
 mod id_mappings;
+mod labels;
 pub(crate) mod layers;
 mod lists;
 mod memory_policy;
@@ -35,9 +36,11 @@ mod terminal;
 pub use capabilities::capability_names;
 pub(crate) use failure::failure;
 pub use hooks::hook_names;
+pub(crate) use labels::needs_security;
 pub use layers::{HostEntry, InitLayer, LAYER_ANNOTATIONS, Layers, ResolvConf};
 pub use memory_policy::{memory_policy_flags, memory_policy_modes};
 pub use mount_options::mount_option_names;
+pub(crate) use namespaces::joined_paths;
 pub use namespaces::namespace_names;
 pub(crate) use process::needs_home_of;
 pub(crate) use rootless::{needs_cgroup_refusal, needs_map_helpers, needs_rights};
@@ -169,7 +172,8 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         namespaces: &namespaces,
         unprivileged: facts.unprivileged(),
     };
-    let (mounts, devices) = mounts_and_devices(spec, facts, &context, &mut descriptors)?;
+    let (mut mounts, devices) = mounts_and_devices(spec, facts, &context, &mut descriptors)?;
+    process.labels.apply_to(&mut mounts.steps);
 
     // A process that is cloned once more must not start in the cgroup: its limits are meant for one process.
     let into_cgroup = !namespaces.staged() && cgroup.has_clone_target();
@@ -218,7 +222,10 @@ fn mounts_and_devices(
     descriptors: &mut Descriptors,
 ) -> Result<(mounts::Mounts, Vec<InitStep>), PlanError> {
     let mounts = mounts::plan(spec.mounts().as_deref().unwrap_or_default(), context, descriptors)?;
-    let by_bind = facts.in_user_namespace || !context.namespaces.shares(LinuxNamespaceType::User);
+    // In a user namespace nobody may make nodes, and elsewhere it takes a capability (mknod(2)).
+    let by_bind = facts.in_user_namespace
+        || !facts.may_make_nodes
+        || !context.namespaces.shares(LinuxNamespaceType::User);
     let devices = match mounts.foreign_dev {
         true => Vec::new(),
         false => devices::plan(spec, by_bind, descriptors)?,

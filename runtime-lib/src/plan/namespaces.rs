@@ -58,6 +58,8 @@ pub(super) struct Namespaces {
     /// Whether a user namespace is joined before the others, because only there the caller has capabilities. Else after them: it
     /// takes capabilities over what belongs to the runtime's.
     user_first: bool,
+    /// Those that are the runtime's own, although they are joined by path.
+    own: Vec<LinuxNamespaceType>,
 }
 
 impl Namespaces {
@@ -90,7 +92,8 @@ impl Namespaces {
             }
             *choice = wanted;
         }
-        let namespaces = Self { choices, user_first: facts.euid != 0 };
+        let own = facts.own_namespaces.clone();
+        let namespaces = Self { choices, user_first: facts.euid != 0, own };
         namespaces.check(spec, facts)?;
         Ok(namespaces)
     }
@@ -137,6 +140,11 @@ impl Namespaces {
     /// Whether the container stays in the runtime's namespace of this type.
     pub(super) fn shares(&self, kind: LinuxNamespaceType) -> bool {
         *self.choice(kind) == Choice::Shared
+    }
+
+    /// Whether the container is in another namespace of this type than the runtime, so that what is changed in it stays there.
+    pub(super) fn is_separate(&self, kind: LinuxNamespaceType) -> bool {
+        !self.shares(kind) && !self.own.contains(&kind)
     }
 
     /// Whether the container gets a new namespace of this type.
@@ -248,6 +256,15 @@ impl Namespaces {
     pub(super) fn cgroup_step(&self) -> Option<InitStep> {
         self.is_new(LinuxNamespaceType::Cgroup).then(|| InitOp::Unshare { flags: CGROUP }.into())
     }
+}
+
+/// The namespaces that a configuration joins and in which it changes something, for which it matters whose they are.
+pub(crate) fn joined_paths(spec: &Spec) -> Vec<(LinuxNamespaceType, PathBuf)> {
+    let Some(linux) = spec.linux() else { return Vec::new() };
+    let changes = linux.sysctl().as_ref().is_some_and(|sysctl| !sysctl.is_empty())
+        || linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
+    let joined = linux.namespaces().iter().flatten().filter(|_| changes);
+    joined.filter_map(|namespace| Some((namespace.typ(), namespace.path().clone()?))).collect()
 }
 
 #[cfg(test)]

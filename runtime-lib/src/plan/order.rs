@@ -151,7 +151,9 @@ impl Parts<'_> {
             steps.push(InitOp::NewSessionKeyring.into());
         }
         steps.push(InitOp::StartSession.into());
-        // Before the pivot: the files are those of the runtime's own /proc, which nobody in the container has touched.
+        // Before the pivot: the files are those of the runtime's own /proc, which nobody in the container has touched. After the second
+        // clone: such a file belongs to the process that opens it.
+        steps.extend(self.process.labels.open_steps());
         steps.extend(super::sysctl::plan(self.spec, self.namespaces)?);
         steps.extend(self.namespaces.time_steps(self.spec.linux().as_ref())?);
         self.build_root(&mut steps)?;

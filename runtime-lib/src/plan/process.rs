@@ -2,6 +2,7 @@
 
 use super::capabilities::{self, Sets};
 use super::environment;
+use super::labels::{self, Labels};
 use super::memory_policy;
 use super::rlimits;
 use super::scheduling;
@@ -26,6 +27,8 @@ pub(super) struct ProcessPlan {
     personality: Option<u64>,
     /// When the process runs and where, and where its memory is.
     resources: Vec<InitStep>,
+    /// What security modules have to say about it.
+    pub(super) labels: Labels,
     /// Resource limits to set.
     pub(super) rlimits: Vec<Rlimit>,
     /// Score to write, if any.
@@ -44,7 +47,6 @@ pub(super) fn plan(
     let Some(process) = spec.process() else {
         return Err(PlanError::invalid("/process", "process property must not be empty"));
     };
-    refuse_what_is_not_done(process, facts)?;
     let user = process.user();
     let umask = user.umask().unwrap_or(DEFAULT_UMASK);
     if umask > 0o777 {
@@ -68,6 +70,7 @@ pub(super) fn plan(
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         personality: personality(spec, warnings),
         resources,
+        labels: labels::plan(spec, facts.security)?,
         rlimits: rlimits::plan(process.rlimits().as_deref().unwrap_or_default())?,
         oom_score_adj: oom_score_adj(process)?,
     })
@@ -128,32 +131,6 @@ fn oom_score_adj(process: &Process) -> Result<Option<i32>, PlanError> {
     }
 }
 
-/// `unconfined` is what the process is anyway, when the runtime is: engines say so on hosts that have AppArmor.
-fn is_no_profile(process: &Process, facts: &Facts) -> bool {
-    facts.unconfined && process.apparmor_profile().as_deref() == Some("unconfined")
-}
-
-/// Properties of the process that this version refuses instead of ignoring.
-fn refuse_what_is_not_done(process: &Process, facts: &Facts) -> Result<(), PlanError> {
-    let asked = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    let refused = [
-        (
-            "/process/apparmorProfile",
-            asked(process.apparmor_profile()) && !is_no_profile(process, facts),
-            "AppArmor profiles are not supported",
-        ),
-        (
-            "/process/selinuxLabel",
-            asked(process.selinux_label()),
-            "SELinux labels are not supported",
-        ),
-    ];
-    match refused.into_iter().find(|(_, present, _)| *present) {
-        Some((pointer, _, rule)) => Err(PlanError::unsupported(pointer, rule)),
-        None => Ok(()),
-    }
-}
-
 impl ProcessPlan {
     /// Makes the working directory below the root, with everything that leads to it.
     pub(super) fn make_cwd(&self) -> Option<InitStep> {
@@ -176,6 +153,8 @@ impl ProcessPlan {
             // filesystems it is the other way round).
             steps.push(self.enter_cwd(true));
         }
+        // Before no_new_privs, with which a confined runtime could not choose freely any more.
+        steps.extend(self.labels.write_steps());
         let personality = self.personality.map(InitOp::Personality);
         steps.extend(personality.map(|op| InitStep::new(op, "/linux/personality")));
         if self.no_new_privileges {
@@ -252,25 +231,4 @@ pub(crate) fn needs_home_of(spec: &Spec) -> Option<u32> {
     let process = spec.process().as_ref()?;
     environment::needs_home(process.env().as_deref().unwrap_or_default())
         .then(|| process.user().uid())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::facts::testing::facts;
-
-    fn refusal(profile: &str, unconfined: bool) -> Option<String> {
-        let process = serde_json::from_str::<Process>(&format!(
-            r#"{{"user":{{"uid":0,"gid":0}},"cwd":"/","apparmorProfile":"{profile}"}}"#
-        ));
-        let facts = Facts { unconfined, ..facts() };
-        refuse_what_is_not_done(&process.unwrap(), &facts).err().map(|error| error.pointer)
-    }
-
-    #[test]
-    fn no_profile_is_accepted_where_there_is_none() {
-        assert_eq!(refusal("unconfined", true), None);
-        assert_eq!(refusal("unconfined", false).as_deref(), Some("/process/apparmorProfile"));
-        assert_eq!(refusal("teu-default", true).as_deref(), Some("/process/apparmorProfile"));
-    }
 }

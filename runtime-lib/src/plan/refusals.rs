@@ -7,7 +7,6 @@ use oci_spec::runtime::Spec;
 pub(super) fn check(spec: &Spec) -> Result<(), PlanError> {
     let linux = spec.linux().as_ref();
     let has = |present: Option<bool>| present.unwrap_or(false);
-    let text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     let refused = [
         (
             "/linux/seccomp",
@@ -20,11 +19,6 @@ pub(super) fn check(spec: &Spec) -> Result<(), PlanError> {
                 linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())
             })),
             "network devices are not supported",
-        ),
-        (
-            "/linux/mountLabel",
-            has(linux.map(|linux| text(linux.mount_label()))),
-            "mount labels are not supported",
         ),
         (
             "/linux/intelRdt",

@@ -292,6 +292,61 @@ impl From<InitOp> for InitStep {
     }
 }
 
+/// The label of a program, for the security module that is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) enum Label {
+    /// The name of a profile.
+    AppArmor(String),
+    /// A context.
+    SeLinux(String),
+}
+
+impl Label {
+    /// Where it is written.
+    pub(crate) fn file(&self) -> LabelFile {
+        match self {
+            Self::AppArmor(_) => LabelFile::AppArmor,
+            Self::SeLinux(_) => LabelFile::SeLinux,
+        }
+    }
+
+    /// What is written.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::AppArmor(profile) => format!("exec {profile}"),
+            Self::SeLinux(label) => label.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AppArmor(profile) => write!(f, "apply AppArmor profile {profile:?}"),
+            Self::SeLinux(label) => write!(f, "apply SELinux label {label:?}"),
+        }
+    }
+}
+
+/// The file through which a security module is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) enum LabelFile {
+    /// AppArmor's own, Linux 5.8.
+    AppArmor = 0,
+    /// That of the one module that had it first.
+    SeLinux = 1,
+}
+
+impl LabelFile {
+    /// Below `/proc` (proc_pid_attr(5)).
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::AppArmor => "thread-self/attr/apparmor/exec",
+            Self::SeLinux => "thread-self/attr/exec",
+        }
+    }
+}
+
 /// Attribute changes of a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Attributes(pub(crate) MountAttributes);
@@ -336,6 +391,12 @@ pub(crate) enum InitOp {
     SetIoPriority { class: &'static str, value: u32, level: u32 },
     /// Set the memory policy; the mode has the flags in it.
     SetMemoryPolicy { mode: u32, nodes: Vec<u64>, words: String },
+    /// Open the file for a label of the program to come.
+    OpenLabel { file: LabelFile },
+    /// Write that label.
+    WriteLabel(Label),
+    /// The label of what hides directories.
+    LabelHidden(String),
     /// Forget on which CPUs the caller runs.
     ResetAffinity,
     /// Become this user.
@@ -381,6 +442,8 @@ pub(crate) enum InitOp {
     },
     /// Attach a tree that the host opened.
     AttachTree { fd: i32, source: PathBuf, destination: String, attributes: Attributes },
+    /// Check that a tree that was opened is this device.
+    VerifyDevice { fd: i32, path: PathBuf, mode: u32, device: u64 },
     /// Change attributes of the mount at a path.
     SetMountAttributes { path: String, attributes: Attributes },
     /// Change propagation of the mount at a path.
@@ -463,6 +526,9 @@ impl fmt::Display for InitOp {
             Self::Reclone { flags } => {
                 write!(f, "continue in a sibling process in new {} namespaces", flag_list(*flags))
             }
+            Self::OpenLabel { file } => write!(f, "open /proc/{}", file.path()),
+            Self::WriteLabel(label) => write!(f, "{label}: write /proc/{}", label.file().path()),
+            Self::LabelHidden(label) => write!(f, "label what hides directories {label:?}"),
             Self::SetScheduler(SchedulerAttributes { name, nice, priority, .. }) => {
                 write!(f, "set the scheduling policy to {name}")?;
                 match (nice, priority) {
@@ -515,6 +581,11 @@ impl fmt::Display for InitOp {
             }
             Self::AttachTree { source, destination, attributes, .. } => {
                 write!(f, "bind {} at {destination}{attributes}", source.display())
+            }
+            Self::VerifyDevice { path, mode, device, .. } => {
+                let kind = if mode & libc::S_IFMT == libc::S_IFBLK { "block" } else { "character" };
+                let (major, minor) = teu_init::program::major_minor(*device);
+                write!(f, "check that {} is the {kind} device {major}:{minor}", path.display())
             }
             Self::SetMountAttributes { path, attributes } => {
                 write!(f, "change the mount {path}:{attributes}")

@@ -39,7 +39,7 @@ fn step(name: &str, value: &str, namespaces: &Namespaces) -> Result<InitStep, Pl
         return refuse("set the host name by /hostname, not by a sysctl".to_owned());
     }
     match namespace_of(&dotted) {
-        Some(kind) if !namespaces.shares(kind) => {}
+        Some(kind) if namespaces.is_separate(kind) => {}
         _ => return refuse(format!("sysctl {name:?} is not in a separate kernel namespace")),
     }
     let op = InitOp::WriteProc { path: format!("sys/{path}"), text: value.to_owned() };

@@ -2,6 +2,7 @@
 
 use super::step::{HostOp, InitOp, InitStep, Rendezvous};
 use super::*;
+use crate::facts::Security;
 use crate::facts::testing::facts;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -88,7 +89,9 @@ fn host_of(name: &str) -> Facts {
     if name == "rootless" {
         return super::rootless::tests::user();
     }
-    Facts { in_user_namespace: name.starts_with("podman-rootless"), ..facts() }
+    // Debian, where AppArmor is active; a configuration without a profile does not ask.
+    let security = Security { apparmor: true, unconfined: true, selinux: false };
+    Facts { in_user_namespace: name.starts_with("podman-rootless"), security, ..facts() }
 }
 
 /// The plan for a configuration as text, or why there is none.

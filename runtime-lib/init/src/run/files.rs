@@ -14,6 +14,23 @@ impl Interpreter {
         written
     }
 
+    /// Opens the file for a label of the program to come.
+    pub(super) fn open_label(&mut self, path: Text, which: u64) -> Outcome {
+        let fd = self.open_proc(path)?;
+        let slot = self.labels.get_mut(which as usize).ok_or(refused(Errno::EINVAL))?;
+        *slot = Some(fd);
+        Ok(())
+    }
+
+    /// Writes a label of the program to come into the file that was opened for it.
+    pub(super) fn write_label(&mut self, which: u64, bytes: Text, len: u64) -> Outcome {
+        let slot = self.labels.get_mut(which as usize).and_then(Option::take);
+        let fd = slot.ok_or(refused(Errno::EBADF))?;
+        let written = sys::write(fd, bytes, len).map(drop).map_err(refused);
+        sys::close(fd);
+        written
+    }
+
     /// Opens a file below `/proc` for writing. A write that is meant for the kernel must not go elsewhere: `/proc` has to be the root of
     /// a procfs, and nothing on the way may be mounted over it (CVE-2019-16884, CVE-2025-52881).
     fn open_proc(&mut self, path: Text) -> core::result::Result<Fd, Failure> {
@@ -77,14 +94,19 @@ pub(super) fn make_node(
 
 /// Whether the node that is there is the one that was asked for (config-linux.md#devices).
 fn verify_node(directory: Fd, name: Text, mode: u64, device: u64) -> Outcome {
-    const TYPE: u64 = 0o170_000;
     const O_PATH_NOFOLLOW: usize =
         0o10_000_000 | if cfg!(target_arch = "aarch64") { 0o100_000 } else { 0o400_000 };
     let fd = sys::openat(directory, name, O_PATH_NOFOLLOW, 0)
         .map_err(|errno| (Detail::Resolve, errno))?;
-    let status = sys::status(fd).map_err(|errno| (Detail::Resolve, errno));
+    let verified = verify_device(fd, mode, device);
     sys::close(fd);
-    let status = status?;
+    verified
+}
+
+/// Whether an open file is that device.
+pub(super) fn verify_device(fd: Fd, mode: u64, device: u64) -> Outcome {
+    const TYPE: u64 = 0o170_000;
+    let status = sys::status(fd).map_err(|errno| (Detail::Resolve, errno))?;
     let (major, minor) = status.device;
     let same =
         u64::from(status.mode) & TYPE == mode & TYPE && device_number(major, minor) == device;

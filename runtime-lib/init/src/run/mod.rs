@@ -41,6 +41,10 @@ pub struct Interpreter {
     empty: Option<Fd>,
     /// The runtime's verified procfs, once a step needed it.
     proc: Option<Fd>,
+    /// Where the labels of the program to come are written.
+    labels: [Option<Fd>; 2],
+    /// The security label of what hides directories.
+    hidden_label: Option<Text>,
     /// The container's terminal, from its opening to its adoption.
     console: Option<console::Console>,
     /// Whether the user namespace forbids setgroups(2).
@@ -73,6 +77,8 @@ pub fn run(fd_base: i32) -> ! {
         null: None,
         empty: None,
         proc: None,
+        labels: [None; 2],
+        hidden_label: None,
         console: None,
         groups_denied: false,
         in_cwd: false,
@@ -152,6 +158,13 @@ impl Interpreter {
             Op::AwaitStart => process::await_start(fd(a)),
             Op::CloseOnExecFrom => sys::close_range(a, sys::CLOSE_RANGE_CLOEXEC).map_err(refused),
             Op::Personality => sys::personality(a).map_err(refused),
+            Op::VerifyDevice => files::verify_device(fd(a), b, c),
+            Op::OpenLabel => self.open_label(Text(a), b),
+            Op::WriteLabel => self.write_label(a, Text(b), c),
+            Op::LabelHidden => {
+                self.hidden_label = Some(Text(a));
+                Ok(())
+            }
             Op::SetScheduler => sys::sched_setattr(Text(a)).map_err(refused),
             Op::SetIoPriority => sys::ioprio_set(a).map_err(refused),
             Op::SetMemoryPolicy => sys::set_mempolicy(a, Text(b), c).map_err(refused),

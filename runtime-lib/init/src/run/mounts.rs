@@ -168,10 +168,14 @@ impl Interpreter {
         if let Some(fd) = self.empty {
             return Ok(fd);
         }
+        let label = self.hidden_label;
         let tree = (|| {
             let context = sys::fsopen(Text::of(b"tmpfs\0"))?;
             sys::fsconfig_string(context, Text::of(b"nr_blocks\0"), Text::of(b"1\0"))?;
             sys::fsconfig_string(context, Text::of(b"nr_inodes\0"), Text::of(b"2\0"))?;
+            if let Some(label) = label {
+                sys::fsconfig_string(context, Text::of(b"context\0"), label)?;
+            }
             sys::fsconfig_create(context)?;
             let tree = sys::fsmount(context, ATTR_HIDDEN)?;
             sys::close(context);
