@@ -82,6 +82,12 @@ impl Container {
         }
     }
 
+    /// Has another runtime make the container.
+    pub fn made_by(&mut self, runtime: &'static Runtime) {
+        self.runtime = runtime;
+        self.mounts = runtime.mounts();
+    }
+
     /// The runtime under test.
     #[must_use]
     pub fn runtime(&self) -> &'static Runtime {

@@ -59,6 +59,14 @@ impl Runtime {
         Self { program, name, version, mounts, device_rules }
     }
 
+    /// Another runtime of this host, if it is installed.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        let program = in_path(Path::new(name))?;
+        // One for each test that asks: the process ends soon.
+        Some(Box::leak(Box::new(Self::new(program))))
+    }
+
     /// False when it cannot set up `linux.resources.devices` here.
     #[must_use]
     pub fn can_restrict_devices(&self) -> bool {

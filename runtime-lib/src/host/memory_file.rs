@@ -5,6 +5,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
+use nix::sys::statvfs::{FsFlags, fstatvfs};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Write;
@@ -64,6 +65,10 @@ fn unnamed(directory: &Path, bytes: &[u8]) -> Result<OwnedFd, Errno> {
         OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC,
         Mode::S_IRUSR | Mode::S_IXUSR,
     )?;
+    // Asked here: /run is mounted like that by many distributions, and the exec is too late to try another directory.
+    if fstatvfs(&fd)?.flags().contains(FsFlags::ST_NOEXEC) {
+        return Err(Errno::EACCES);
+    }
     let mut file = File::from(fd);
     file.write_all(bytes)
         .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;

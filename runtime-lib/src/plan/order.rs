@@ -181,7 +181,7 @@ impl Parts<'_> {
     pub(super) fn host_opens(&self, descriptors: Descriptors) -> Vec<Descriptor> {
         let root = (!self.opens_trees() && !self.is_layered()).then(|| self.root.clone());
         let is_left = |descriptor: &Descriptor| {
-            !self.opens_trees() || descriptor.kind == DescriptorKind::Namespace
+            !self.opens_trees() || !matches!(descriptor.kind, DescriptorKind::Tree { .. })
         };
         root.into_iter().chain(descriptors.into_list().into_iter().filter(is_left)).collect()
     }
