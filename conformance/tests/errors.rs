@@ -183,8 +183,6 @@ fn errors_failing_hook_undoes_create() {
 #[test]
 fn errors_what_is_not_done_is_refused_by_name() {
     let properties = [
-        ("/hooks", json!({ "startContainer": [{ "path": "/bin/true" }] })),
-        ("/hooks", json!({ "createContainer": [{ "path": "/bin/true" }] })),
         ("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_ALLOW" })),
         ("/linux/netDevices", json!({ "eth7": {} })),
         ("/linux/intelRdt", json!({ "closID": "a" })),

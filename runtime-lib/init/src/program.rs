@@ -122,6 +122,12 @@ pub enum Detail {
     Hangup = 7,
     /// The user namespace forbids setgroups(2), and groups were asked for.
     GroupsDenied = 20,
+    /// A hook could not be started.
+    HookStart = 17,
+    /// A hook ended with this status, as wait(2) has it, in place of an errno.
+    HookEnd = 18,
+    /// A hook took longer than it may.
+    HookTimeout = 19,
 }
 
 impl Detail {
@@ -137,6 +143,9 @@ impl Detail {
             6 => Self::Attach,
             7 => Self::Hangup,
             20 => Self::GroupsDenied,
+            17 => Self::HookStart,
+            18 => Self::HookEnd,
+            19 => Self::HookTimeout,
             _ => Self::Call,
         }
     }
@@ -200,7 +209,7 @@ ops! {
     WriteProc = 14,
     /// Changes the propagation of the mount at the working directory or at `/` (mount(2)). Arguments: text path, MS_* flags.
     SetPropagation = 15,
-    /// Attaches the root filesystem's tree over `/` of the new mount namespace and enters it. No arguments.
+    /// Attaches the root filesystem's tree to a directory of the new mount namespace and enters it. Argument: text path.
     AttachRoot = 16,
     /// Mounts a filesystem. Arguments: path, text type, text source, MS_* flags, text data or zero, [`Create`] flags.
     MountFilesystem = 17,
@@ -250,7 +259,7 @@ ops! {
     /// Replaces stdin, stdout and stderr that are the host's `/dev/null` by the container's, and gives those that are pipes,
     /// sockets or files to the container's user. Argument: uid.
     AdoptStdio = 38,
-    /// Waits until someone writes to exec.fifo. Argument: fd.
+    /// Waits until someone writes to exec.fifo. Arguments: fd, fd of the way back to who did, or zero.
     AwaitStart = 39,
     /// Makes every descriptor from this number on close at exec. Argument: first fd.
     CloseOnExecFrom = 40,
@@ -289,6 +298,8 @@ ops! {
     LabelHidden = 66,
     /// Checks that a tree is a device node. Arguments: fd, mode with file type, device number.
     VerifyDevice = 67,
+    /// Runs a hook to its end. Argument: address of a [`HookProgram`].
+    RunHook = 70,
     /// Copies the mount at a path of this process's own mount namespace, for who may not copy mounts of the host's (open_tree(2)).
     /// Arguments: the fd that it becomes, text path, [`Open`] flags, MS_* propagation or zero.
     OpenTree = 80,
@@ -385,6 +396,79 @@ impl MountAttributes {
     }
 }
 
+/// A hook, for [`Op::RunHook`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct HookProgram {
+    /// Text: path of the program.
+    pub path: u64,
+    /// Address of its argument vector.
+    pub argv: u64,
+    /// Address of its environment.
+    pub envp: u64,
+    /// Text: the container's state up to the pid.
+    pub head: u64,
+    /// Its length.
+    pub head_len: u64,
+    /// Text: the container's state behind the pid.
+    pub tail: u64,
+    /// Its length.
+    pub tail_len: u64,
+    /// How long it may take in seconds, zero for as long as it likes.
+    pub timeout: u64,
+    /// Its index among the hooks of its kind.
+    pub number: u64,
+    /// 1 where the root filesystem is complete and not yet the root: the hook starts in it, and ends with the library.
+    pub before_pivot: u64,
+}
+
+/// What a failed hook wrote, behind the [`Report`] in the same message: three numbers of 32 bits, then the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HookOutput<'a> {
+    /// [`HookProgram::number`].
+    pub number: u32,
+    /// What went to its standard output.
+    pub stdout: &'a [u8],
+    /// What went to its standard error.
+    pub stderr: &'a [u8],
+}
+
+/// How much of either stream is kept, in bytes.
+pub const KEPT_OUTPUT: usize = 4096;
+/// Size of the longest message on the channel: a report, and what a hook wrote.
+pub const LONGEST_MESSAGE: usize = OUTPUT_START + 2 * KEPT_OUTPUT;
+/// Where the bytes of the output begin.
+const OUTPUT_START: usize = 8 + 3 * 4;
+
+impl<'a> HookOutput<'a> {
+    /// Puts report and output into `message`; the length of the whole.
+    pub fn write(&self, report: Report, message: &mut [u8; LONGEST_MESSAGE]) -> usize {
+        let numbers = [self.number, self.stdout.len() as u32, self.stderr.len() as u32];
+        let numbers = numbers.iter().flat_map(|number| number.to_ne_bytes());
+        let bytes = report.to_bytes().into_iter().chain(numbers);
+        let bytes = bytes.chain(self.stdout.iter().chain(self.stderr).copied());
+        let mut len = 0;
+        for (slot, byte) in message.iter_mut().zip(bytes) {
+            *slot = byte;
+            len += 1;
+        }
+        len
+    }
+
+    /// What stands behind the report in a message, `None` when nothing does.
+    #[must_use]
+    pub fn read(message: &'a [u8]) -> Option<Self> {
+        let (head, bytes) = message.split_at_checked(OUTPUT_START)?;
+        let number = |at: usize| {
+            let bytes = head.get(at..)?.first_chunk::<4>()?;
+            Some(u32::from_ne_bytes(*bytes))
+        };
+        let (stdout, rest) = bytes.split_at_checked(number(12)? as usize)?;
+        let (stderr, _) = rest.split_at_checked(number(16)? as usize)?;
+        Some(Self { number: number(8)?, stdout, stderr })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -418,6 +502,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_hook_wrote_survives_the_way_behind_its_report() {
+        let report = Report { step: 3, detail: Detail::HookEnd as u16, errno: 256 };
+        let output = HookOutput { number: 2, stdout: b"out", stderr: b"" };
+        let mut message = [0; LONGEST_MESSAGE];
+        let len = output.write(report, &mut message);
+        assert_eq!(HookOutput::read(&message[..len]), Some(output));
+        assert_eq!(HookOutput::read(&message[..len - 1]), None);
+        assert_eq!(HookOutput::read(&report.to_bytes()), None);
+        let long = [b'x'; KEPT_OUTPUT];
+        let longest = HookOutput { number: 0, stdout: &long, stderr: &long };
+        assert_eq!(longest.write(report, &mut message), LONGEST_MESSAGE);
+        assert_eq!(HookOutput::read(&message), Some(longest));
+    }
+
+    #[test]
     fn every_operation_has_one_number() {
         let known: usize = (0..256).filter(|&number| Op::from_number(number).is_some()).count();
         assert!(known > 40);
@@ -429,9 +528,16 @@ mod tests {
 
     #[test]
     fn details_survive_their_numbers() {
-        for detail in
-            [Detail::Call, Detail::Resolve, Detail::Create, Detail::Verify, Detail::Hangup]
-        {
+        for detail in [
+            Detail::Call,
+            Detail::Resolve,
+            Detail::Create,
+            Detail::Verify,
+            Detail::Hangup,
+            Detail::HookStart,
+            Detail::HookEnd,
+            Detail::HookTimeout,
+        ] {
             assert_eq!(Detail::from_number(detail as u16), detail);
         }
     }

@@ -6,6 +6,7 @@ mod id;
 mod list;
 mod options;
 mod signal;
+mod start;
 
 pub use delete::force_delete;
 pub use id::ContainerId;
@@ -146,26 +147,10 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::WrongStatus`] when the container is not in the status `created`.
+    /// [`ErrorKind::WrongStatus`] when the container is not in the status `created`. When it has `startContainer` or `poststart`
+    /// hooks, also when a hook of the first kind fails or the program cannot be executed; the container has stopped then.
     pub fn start(&self) -> Result<Warnings> {
-        let lock = self.directory.try_lock()?;
-        if self.directory.is_removed()? {
-            return Err(Error::new(ErrorKind::NotFound, "container does not exist"));
-        }
-        let wrong = |message: String| Err(Error::new(ErrorKind::WrongStatus, message));
-        match self.status()? {
-            Status::Created if lock.is_none() => {
-                wrong("the container is being started or deleted by another process".to_owned())
-            }
-            Status::Created if self.directory.release_fifo()? => Ok(self.run_poststart()),
-            Status::Created | Status::Stopped => {
-                wrong("cannot start a container that has stopped".to_owned())
-            }
-            Status::Running => wrong("cannot start an already running container".to_owned()),
-            status @ (Status::Creating | Status::Paused) => {
-                wrong(format!("cannot start a container in the {status} state"))
-            }
-        }
+        start::start(self)
     }
 
     /// Runs the hooks for a container whose program runs.

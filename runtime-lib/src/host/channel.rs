@@ -1,4 +1,4 @@
-//! The socket between the library and teu-init: messages of eight bytes, and an end that tells that the other side is gone.
+//! The socket between the library and teu-init: messages of eight bytes (and what a hook wrote), and an end that tells that the other side is gone.
 
 use crate::error::StepError;
 use crate::plan::step::Rendezvous;
@@ -10,7 +10,28 @@ use nix::sys::socket::{
 };
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use teu_init::program::Report;
+use teu_init::program::{HookOutput, LONGEST_MESSAGE, Report};
+
+/// What teu-init said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Message(Vec<u8>);
+
+impl Message {
+    /// The message in these bytes, `None` when they are too few.
+    pub(crate) fn new(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() >= size_of::<Report>()).then(|| Self(bytes.to_vec()))
+    }
+
+    /// The report that every message begins with.
+    pub(crate) fn report(&self) -> Report {
+        Report::from_bytes(self.0.first_chunk().copied().unwrap_or_default())
+    }
+
+    /// What a failed hook wrote.
+    pub(crate) fn output(&self) -> Option<HookOutput<'_>> {
+        HookOutput::read(&self.0)
+    }
+}
 
 /// The library's end.
 #[derive(Debug)]
@@ -36,15 +57,15 @@ impl Channel {
     ///
     /// The end of the stream tells both. But a process that another thread of the caller forks meanwhile has a copy of teu-init's
     /// end, and may keep it; so the death of teu-init, whose descriptor is `pidfd`, is looked for, too.
-    pub(super) fn receive(&self, pidfd: &OwnedFd) -> Result<Option<Report>, StepError> {
-        let mut bytes = [0; 8];
+    pub(super) fn receive(&self, pidfd: &OwnedFd) -> Result<Option<Message>, StepError> {
+        let mut bytes = [0; LONGEST_MESSAGE];
         loop {
             if !self.wait(pidfd)? {
                 return Ok(None);
             }
             match recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
-                Ok(8) => return Ok(Some(Report::from_bytes(bytes))),
-                Ok(_) | Err(Errno::ECONNRESET) => return Ok(None),
+                Ok(len) => return Ok(bytes.get(..len).and_then(Message::new)),
+                Err(Errno::ECONNRESET) => return Ok(None),
                 Err(Errno::EINTR | Errno::EAGAIN) => {}
                 Err(errno) => return Err(StepError::new("listen to teu-init", errno as i32)),
             }
@@ -68,7 +89,7 @@ impl Channel {
     pub(super) fn receive_with_descriptor(
         &self,
         pidfd: &OwnedFd,
-    ) -> Result<Option<(Report, Option<OwnedFd>)>, StepError> {
+    ) -> Result<Option<(Message, Option<OwnedFd>)>, StepError> {
         let failed = |errno: Errno| StepError::new("listen to teu-init", errno as i32);
         loop {
             if !self.wait(pidfd)? {
@@ -88,7 +109,8 @@ impl Channel {
                     Err(Errno::EINTR | Errno::EAGAIN) => continue,
                     Err(errno) => return Err(failed(errno)),
                 };
-            return Ok((length == 8).then(|| (Report::from_bytes(bytes), descriptor)));
+            let message = bytes.get(..length).and_then(Message::new);
+            return Ok(message.map(|message| (message, descriptor)));
         }
     }
 }
@@ -122,7 +144,8 @@ mod tests {
         )
         .unwrap();
         // What was said before the death is heard first.
-        assert_eq!(ours.receive(&pidfd).unwrap(), Some(Report { step: 1, detail: 2, errno: 3 }));
+        let heard = ours.receive(&pidfd).unwrap().map(|message| message.report());
+        assert_eq!(heard, Some(Report { step: 1, detail: 2, errno: 3 }));
         assert_eq!(ours.receive(&pidfd).unwrap(), None);
         child.wait().unwrap();
     }

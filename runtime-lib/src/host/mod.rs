@@ -3,7 +3,7 @@
 //! Nothing of the caller changes: no working directory, umask, environment, signal disposition or limit. The one process that is
 //! made runs none of the caller's code ([`clone`]).
 
-mod channel;
+pub(crate) mod channel;
 mod clone;
 mod console;
 pub(crate) mod hooks;
@@ -14,12 +14,13 @@ mod proc_files;
 
 use crate::cgroup::{self, Cgroup};
 use crate::error::{Error, ErrorKind, StepError};
+use crate::plan::hooks::ContainerHook;
 use crate::plan::hooks::Hook;
-use crate::plan::step::{HostOp, Rendezvous};
+use crate::plan::step::{HostOp, InitOp, InitStep, Rendezvous};
 use crate::plan::{self, Plan};
 use crate::state::process::{self, Identity};
 use crate::state::{Record, State, StateDirectory, Status};
-use channel::Channel;
+use channel::{Channel, Message};
 use console::Console;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -121,6 +122,7 @@ impl<'a> Execution<'a> {
             HostOp::ConnectConsole(path) => self.connect_console(path),
             HostOp::MakeStateDirectory => self.make_state_directory(),
             HostOp::MakeExecFifo => self.make_fifo(),
+            HostOp::MakeAnswerFifo { number } => self.make_answer(*number),
             HostOp::RecordIntent => Ok(self.directory()?.write_first(&self.record)?),
             HostOp::MakeCgroup => self.make_cgroup(),
             HostOp::ApplyLimits => Ok(self.cgroup()?.apply(&self.plan.cgroup)?),
@@ -142,7 +144,7 @@ impl<'a> Execution<'a> {
             HostOp::RunHooks(hooks) => self.run_hooks(hooks),
             HostOp::ReceiveConsole => self.receive_console(),
             HostOp::HandOverConsole(path) => self.hand_over_console(path),
-            HostOp::Release(point) => Ok(self.channel()?.release(*point)?),
+            HostOp::Release(point) => self.release(*point),
             HostOp::AwaitInit(point) => self.await_init(*point),
             HostOp::AwaitExec => self.await_exec(),
             HostOp::Record => self.record(),
@@ -160,6 +162,12 @@ impl<'a> Execution<'a> {
 
     fn make_fifo(&mut self) -> Result<(), Error> {
         self.fifo = Some(self.directory()?.make_fifo()?);
+        Ok(())
+    }
+
+    fn make_answer(&mut self, number: RawFd) -> Result<(), Error> {
+        let answer = self.directory()?.make_answer()?;
+        self.opened.push((number, answer));
         Ok(())
     }
 
@@ -249,18 +257,22 @@ impl<'a> Execution<'a> {
         Ok(hooks::run_all(hooks, &state)?)
     }
 
+    fn release(&mut self, point: Rendezvous) -> Result<(), Error> {
+        // From here on hooks in the container see it.
+        self.hooks_ran |= point == Rendezvous::HooksDone;
+        Ok(self.channel()?.release(point)?)
+    }
+
     /// Waits for a word of teu-init. A failure of teu-init comes the same way.
     fn await_init(&mut self, point: Rendezvous) -> Result<(), Error> {
-        match self.channel()?.receive(&self.process()?.pidfd)? {
-            Some(report) if report.step == Report::NOTIFY && report.detail == point as u16 => {
-                if point == Rendezvous::Recloned {
-                    self.follow(report.errno)
-                } else {
-                    Ok(())
-                }
+        let Some(message) = self.channel()?.receive(&self.process()?.pidfd)? else {
+            return Err(self.died());
+        };
+        match message.report() {
+            Report { step: Report::NOTIFY, detail, errno } if detail == point as u16 => {
+                if point == Rendezvous::Recloned { self.follow(errno) } else { Ok(()) }
             }
-            Some(report) => Err(self.reported(report)),
-            None => Err(self.died()),
+            _ => Err(self.reported(&message)),
         }
     }
 
@@ -272,13 +284,14 @@ impl<'a> Execution<'a> {
     /// Waits for the master of the terminal. A failure of teu-init comes the same way.
     fn receive_console(&mut self) -> Result<(), Error> {
         const SENT: u16 = Rendezvous::ConsoleSent as u16;
-        match self.channel()?.receive_with_descriptor(&self.process()?.pidfd)? {
-            Some((Report { step: Report::NOTIFY, detail: SENT, errno: number }, Some(master))) => {
+        let heard = self.channel()?.receive_with_descriptor(&self.process()?.pidfd)?;
+        let Some((message, descriptor)) = heard else { return Err(self.died()) };
+        match (message.report(), descriptor) {
+            (Report { step: Report::NOTIFY, detail: SENT, errno: number }, Some(master)) => {
                 self.console = Some(Console { master, number });
                 Ok(())
             }
-            Some((report, _)) => Err(self.reported(report)),
-            None => Err(self.died()),
+            _ => Err(self.reported(&message)),
         }
     }
 
@@ -293,7 +306,7 @@ impl<'a> Execution<'a> {
     fn await_exec(&mut self) -> Result<(), Error> {
         match self.channel()?.receive(&self.process()?.pidfd)? {
             None => Ok(()),
-            Some(report) => Err(self.reported(report)),
+            Some(message) => Err(self.reported(&message)),
         }
     }
 
@@ -324,8 +337,15 @@ impl<'a> Execution<'a> {
     }
 
     /// The error for a step that teu-init says it could not do.
-    fn reported(&self, report: Report) -> Error {
+    fn reported(&mut self, message: &Message) -> Error {
+        let report = message.report();
+        let done = self.plan.init.iter().take(usize::from(report.step) + 1);
+        self.hooks_ran |= done.map(|step| &step.op).any(|op| matches!(op, InitOp::RunHook(_)));
         match self.plan.init.get(usize::from(report.step)) {
+            Some(InitStep { op: InitOp::RunHook(ContainerHook { hook, .. }), .. }) => {
+                let detail = Detail::from_number(report.detail);
+                hooks::reported(detail, report.errno, message.output()).of(hook).into()
+            }
             Some(step) => plan::failure(step, Detail::from_number(report.detail), report.errno),
             None => StepError::new(format!("understand teu-init's message {report:?}"), 0).into(),
         }
@@ -343,14 +363,14 @@ impl<'a> Execution<'a> {
     }
 
     /// A failure of this side may only be the echo of teu-init's: then that is the one to tell.
-    fn with_cause(&self, error: Error) -> Error {
+    fn with_cause(&mut self, error: Error) -> Error {
         let Some(channel) = &self.channel else { return error };
         let Some(process) = &self.process else { return error };
         if error.kind() != ErrorKind::Os || !process::has_exited(&process.pidfd) {
             return error;
         }
         match channel.receive(&process.pidfd) {
-            Ok(Some(report)) if report.step != Report::NOTIFY => self.reported(report),
+            Ok(Some(message)) if message.report().step != Report::NOTIFY => self.reported(&message),
             _ => error,
         }
     }

@@ -11,13 +11,15 @@ const FIRST_FREE: i32 = 3;
 #[derive(Debug)]
 pub(super) struct Descriptors {
     base: i32,
+    /// The number of the way back to `start`.
+    answer: Option<i32>,
     list: Vec<Descriptor>,
 }
 
 impl Descriptors {
     /// Numbers above `preserved` descriptors of the caller.
     pub(super) fn new(preserved: u32) -> Self {
-        Self { base: FIRST_FREE.saturating_add_unsigned(preserved), list: Vec::new() }
+        Self { base: FIRST_FREE.saturating_add_unsigned(preserved), answer: None, list: Vec::new() }
     }
 
     /// The number of slot zero, which is also the first one that the container's program must not see.
@@ -27,7 +29,8 @@ impl Descriptors {
 
     /// The first number that nobody uses.
     pub(super) fn end(&self) -> i32 {
-        let used = i32::try_from(self.list.len()).unwrap_or(i32::MAX);
+        let used = self.list.len() + usize::from(self.answer.is_some());
+        let used = i32::try_from(used).unwrap_or(i32::MAX);
         self.base.saturating_add(Slot::First as i32).saturating_add(used)
     }
 
@@ -41,6 +44,12 @@ impl Descriptors {
     /// Everything to open, so far.
     pub(super) fn list(&self) -> &[Descriptor] {
         &self.list
+    }
+
+    /// A number for the end of answer.fifo, of which there is one.
+    pub(super) fn add_answer(&mut self) -> i32 {
+        let number = self.end();
+        *self.answer.get_or_insert(number)
     }
 
     /// Everything to open.

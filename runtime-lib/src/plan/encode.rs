@@ -1,10 +1,12 @@
 //! Steps of teu-init to the bytes of an init program (the layout is [`teu_init::program`]).
 
+use super::hooks::{ContainerHook, HookKind};
 use super::step::{InitOp, InitStep};
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use teu_init::program::{
-    ADDRESS, Create, ErrnoText, Header, MAGIC, MountAttributes, Op, Open, SchedulerAttributes, Step,
+    ADDRESS, Create, ErrnoText, Header, HookProgram, MAGIC, MountAttributes, Op, Open,
+    SchedulerAttributes, Step,
 };
 
 /// Errno values that exec(2) gives for reasons in the container (execve(2)): the ones that teu-init can say by itself.
@@ -95,6 +97,46 @@ impl<'a> Data<'a> {
         let mut addresses: Vec<u64> = texts.iter().map(|text| self.text(text)).collect();
         addresses.push(0);
         self.words(addresses)
+    }
+
+    /// A hook of the container, as a `HookProgram`.
+    fn hook(&mut self, planned: &'a ContainerHook) -> u64 {
+        let ContainerHook { hook, env, head, tail } = planned;
+        let HookProgram {
+            path,
+            argv,
+            envp,
+            head,
+            head_len,
+            tail,
+            tail_len,
+            timeout,
+            number,
+            before_pivot,
+        } = HookProgram {
+            path: self.text(hook.path.to_str().unwrap_or_default()),
+            argv: self.table(&hook.args),
+            envp: self.table(env),
+            head: self.text(head),
+            head_len: head.len() as u64,
+            tail: self.text(tail),
+            tail_len: tail.len() as u64,
+            timeout: hook.timeout.map_or(0, u64::from),
+            number: hook.index as u64,
+            before_pivot: u64::from(hook.kind == HookKind::CreateContainer),
+        };
+        self.words([
+            path,
+            argv,
+            envp,
+            head,
+            head_len,
+            tail,
+            tail_len,
+            timeout,
+            number,
+            before_pivot,
+        ])
     }
 
     fn attributes(&mut self, attributes: &MountAttributes) -> u64 {
@@ -190,7 +232,7 @@ impl<'a> Data<'a> {
                 (Op::OpenTree, &[number(*fd), path, flags, *propagation])
             }
             InitOp::DropGroups => (Op::DropGroups, &[]),
-            InitOp::AttachRoot => (Op::AttachRoot, &[]),
+            InitOp::AttachRoot { at } => (Op::AttachRoot, &[self.text(at)]),
             InitOp::MountFilesystem {
                 destination,
                 kind,
@@ -271,9 +313,11 @@ impl<'a> Data<'a> {
             InitOp::BindConsole => (Op::BindConsole, &[self.text("console")]),
             InitOp::AdoptConsole { uid } => (Op::AdoptConsole, &[u64::from(*uid)]),
             InitOp::AdoptStdio { uid } => (Op::AdoptStdio, &[u64::from(*uid)]),
-            InitOp::AwaitStart => {
-                (Op::AwaitStart, &[number(fd_base + teu_init::program::Slot::Fifo as i32)])
+            InitOp::AwaitStart { answer } => {
+                let fifo = number(fd_base + teu_init::program::Slot::Fifo as i32);
+                (Op::AwaitStart, &[fifo, answer.map_or(0, number)])
             }
+            InitOp::RunHook(hook) => (Op::RunHook, &[self.hook(hook)]),
             InitOp::CloseOnExecFrom(fd) => (Op::CloseOnExecFrom, &[number(*fd)]),
             InitOp::Execute { args, env } => {
                 let complaint = format!("exec {}: ", args.first().map_or("", String::as_str));

@@ -58,6 +58,8 @@ fn words(op: &InitOp, detail: Detail) -> String {
         (InitOp::OpenTree { .. }, Detail::Attributes) => "change its propagation",
         (InitOp::OpenTree { .. }, Detail::Tree) => "",
         (_, Detail::GroupsDenied) => "cannot set any additional groups in a rootless container",
+        (InitOp::AttachRoot { .. }, Detail::Resolve) => "find its directory",
+        (InitOp::AttachRoot { .. }, Detail::Verify) => "another directory is there",
         (_, Detail::Resolve) => "resolve the path below the root filesystem",
         (_, Detail::Create) => "create it",
         (InitOp::MountFilesystem { .. }, Detail::Verify) => "must be mounted on ordinary directory",
@@ -75,7 +77,8 @@ fn words(op: &InitOp, detail: Detail) -> String {
         (_, Detail::Attributes) => "change attributes",
         (InitOp::PivotRoot, Detail::Attach) => "detach the old root",
         (_, Detail::Attach) => "attach it",
-        (_, Detail::Call) => "",
+        // Said by `hooks::failure`.
+        (_, Detail::Call | Detail::HookStart | Detail::HookEnd | Detail::HookTimeout) => "",
     };
     let mut words = match op {
         InitOp::MountFilesystem { destination, source, .. } => {
@@ -132,6 +135,9 @@ fn hint(op: &InitOp, detail: Detail, errno: i32) -> Option<&'static str> {
         (InitOp::OpenConsole { .. }, Detail::Create, libc::ENOSPC) => {
             Some("the limit of terminals is reached (kernel.pty.max, the devpts option max)")
         }
+        (InitOp::AttachRoot { .. }, Detail::Resolve, libc::EACCES) => Some(
+            "with hooks that look into the container, root of its user namespace has to be able to walk there",
+        ),
         (InitOp::JoinNamespace { .. }, _, libc::EINVAL) => {
             Some("the path is a namespace of another type")
         }

@@ -188,7 +188,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         devices,
         terminal,
         root_propagation,
-        hooks: hooks.create.clone(),
+        hooks: hooks::Placed::new(&hooks, spec, request, &rootfs, &mut descriptors),
         join_cgroup: join_cgroup(&cgroup, into_cgroup),
         filters_devices: cgroup.device_filter.is_some(),
         has_cgroup: cgroup.is_made(),

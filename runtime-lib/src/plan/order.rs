@@ -6,7 +6,7 @@
 use super::Request;
 use super::descriptors::Descriptors;
 use super::hardening;
-use super::hooks::Hook;
+use super::hooks::Placed;
 use super::id_mappings::IdMaps;
 use super::mounts::Mounts;
 use super::namespaces::Namespaces;
@@ -33,8 +33,8 @@ pub(super) struct Parts<'a> {
     pub(super) terminal: Option<Terminal>,
     /// Propagation of `/` at the end.
     pub(super) root_propagation: Option<u64>,
-    /// Hooks that run before the root is changed.
-    pub(super) hooks: Vec<Hook>,
+    /// The hooks, by when they run.
+    pub(super) hooks: Placed,
     /// How the process is moved into its cgroups, where the clone does not put it into all of them.
     pub(super) join_cgroup: Option<HostOp>,
     /// Whether devices are filtered by a program attached to the cgroup.
@@ -60,6 +60,7 @@ impl Parts<'_> {
         if self.request.waits_for_start {
             steps.push(HostOp::MakeExecFifo);
         }
+        steps.extend(self.hooks.answer.map(|number| HostOp::MakeAnswerFifo { number }));
         // Before there is anything to forget: whoever kills this process can still have everything removed.
         steps.push(HostOp::RecordIntent);
         if self.has_cgroup {
@@ -94,10 +95,13 @@ impl Parts<'_> {
         if !self.writes_own_score() {
             steps.extend(self.process.oom_score_adj.map(HostOp::SetOomScoreAdj));
         }
-        if !self.hooks.is_empty() {
+        if self.hooks.see_the_root() {
             // After the limits and the mounts, before the pivot (config.md#prestart, #createruntime-hooks).
             steps.push(HostOp::AwaitInit(Rendezvous::RootBuilt));
-            steps.push(HostOp::RunHooks(self.hooks.clone()));
+            if !self.hooks.list.create.is_empty() {
+                steps.push(HostOp::RunHooks(self.hooks.list.create.clone()));
+            }
+            // Hooks in the container find it limited and filtered, too; and after those of the host.
             steps.push(HostOp::Release(Rendezvous::HooksDone));
         }
         // The order of teu-init's messages: the terminal comes before the limits, and those before the end.
@@ -254,7 +258,9 @@ impl Parts<'_> {
         // First: nothing that is mounted from here on may appear on the host.
         steps.push(InitOp::SetPropagation { path: "/", flags: REC_SLAVE }.into());
         let field = if self.is_layered() { "" } else { "/root/path" };
-        steps.push(InitStep::new(InitOp::AttachRoot, field));
+        // Hooks that enter this mount namespace look for it where it is on the host; and only they have to be able to walk there.
+        let at = self.hooks.root_place();
+        steps.push(InitStep::new(InitOp::AttachRoot { at: at.to_owned() }, field));
         // Modes of nodes and directories are meant as they are written.
         steps.push(InitOp::Umask(0).into());
         let cgroup = self.cgroup_steps();
@@ -271,11 +277,23 @@ impl Parts<'_> {
             steps.extend(Terminal::prepare_steps());
         }
         steps.extend(self.process.make_cwd());
+        // Before anything becomes read-only or hidden: they come to change what is there, and nothing that they mount stays in sight.
+        self.run_hooks(steps);
         steps.extend(hardening::path_steps(self.spec)?);
         // After everything that makes files in them.
         steps.extend_from_slice(&self.mounts.last);
         steps.extend(hardening::root_step(self.spec));
         Ok(())
+    }
+
+    /// The hooks that see the root filesystem before it is the root.
+    fn run_hooks(&self, steps: &mut Vec<InitStep>) {
+        if self.hooks.see_the_root() {
+            steps.push(InitOp::Notify(Rendezvous::RootBuilt).into());
+            steps.push(InitOp::Await(Rendezvous::HooksDone).into());
+        }
+        // Before the pivot: their programs are the runtime's (config.md#createcontainer-hooks).
+        steps.extend(self.hooks.create_container_steps());
     }
 
     fn cgroup_steps(&self) -> Vec<InitStep> {
@@ -286,10 +304,6 @@ impl Parts<'_> {
     }
 
     fn enter_root(&self, steps: &mut Vec<InitStep>) {
-        if !self.hooks.is_empty() {
-            steps.push(InitOp::Notify(Rendezvous::RootBuilt).into());
-            steps.push(InitOp::Await(Rendezvous::HooksDone).into());
-        }
         steps.push(InitOp::PivotRoot.into());
         if let Some(flags) = self.root_propagation {
             // After the pivot, which refuses shared mounts (pivot_root(2)).
@@ -327,8 +341,10 @@ impl Parts<'_> {
         steps.push(InitOp::Notify(Rendezvous::Created).into());
         steps.push(InitOp::Await(Rendezvous::Recorded).into());
         if self.request.waits_for_start {
-            steps.push(InitOp::AwaitStart.into());
+            steps.push(InitOp::AwaitStart { answer: self.hooks.answer }.into());
         }
+        // After everything else, so that they are as confined as the program (config.md#startcontainer-hooks).
+        steps.extend(self.hooks.start_container_steps(self.process.env()));
         steps.push(InitOp::CloseOnExecFrom(descriptors.base()).into());
         steps.push(self.process.execute());
     }

@@ -122,6 +122,12 @@ impl Plan {
         if self.host.contains(&HostOp::MakeExecFifo) {
             lines.push((base + Slot::Fifo as i32, "exec.fifo, to wait for `start`".to_owned()));
         }
+        lines.extend(self.host.iter().filter_map(|step| match step {
+            HostOp::MakeAnswerFifo { number } => {
+                Some((*number, "answer.fifo, to answer `start`".to_owned()))
+            }
+            _ => None,
+        }));
         lines.extend(
             self.descriptors.iter().map(|descriptor| (descriptor.number, describe(descriptor))),
         );

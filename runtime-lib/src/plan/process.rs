@@ -217,6 +217,11 @@ impl ProcessPlan {
         InitStep::new(InitOp::FindExecutable { name, candidates }, "/process/args/0")
     }
 
+    /// The environment of the program.
+    pub(super) fn env(&self) -> &[String] {
+        &self.env
+    }
+
     /// The last step.
     pub(super) fn execute(&self) -> InitStep {
         InitStep::new(

@@ -3,7 +3,7 @@
 //! Every value is resolved: no option of config.json survives into a step. `Display` says in words what a step does; the same words
 //! begin the message when it fails.
 
-use super::hooks::Hook;
+use super::hooks::{ContainerHook, Hook};
 use super::scheduling::SchedulerAttributes;
 use serde::Serialize;
 use std::fmt;
@@ -30,7 +30,7 @@ pub(crate) enum Rendezvous {
     Recorded = 7,
     /// The root filesystem is complete, and still not the root.
     RootBuilt = 8,
-    /// The hooks that want to see it like that have run.
+    /// The hooks of the host that want to see it like that have run.
     HooksDone = 9,
     /// The terminal's master is on its way.
     ConsoleSent = 10,
@@ -48,7 +48,7 @@ impl Rendezvous {
             Self::Created => "the container is created",
             Self::Recorded => "the container is recorded",
             Self::RootBuilt => "the root filesystem is complete",
-            Self::HooksDone => "the hooks have run",
+            Self::HooksDone => "the hooks of the host have run",
             Self::ConsoleSent => "the terminal is handed out",
         }
     }
@@ -64,6 +64,8 @@ pub(crate) enum HostOp {
     MakeStateDirectory,
     /// Make exec.fifo in it.
     MakeExecFifo,
+    /// Make answer.fifo in it, which teu-init gets by this number.
+    MakeAnswerFifo { number: i32 },
     /// Record the container's id and cgroup, so that `delete` can clean up should this process be killed.
     RecordIntent,
     /// Make the cgroup. Leaves behind: the cgroup.
@@ -127,6 +129,7 @@ impl HostOp {
             Self::WritePidFile(_) => Some("remove the pid file"),
             Self::ConnectConsole(_)
             | Self::MakeExecFifo
+            | Self::MakeAnswerFifo { .. }
             | Self::RecordIntent
             | Self::ApplyLimits
             | Self::FilterDevices
@@ -155,6 +158,9 @@ impl fmt::Display for HostOp {
             }
             Self::MakeStateDirectory => f.write_str("make the state directory"),
             Self::MakeExecFifo => f.write_str("make exec.fifo, through which `start` speaks"),
+            Self::MakeAnswerFifo { .. } => {
+                f.write_str("make answer.fifo, through which `start` hears how it went")
+            }
             Self::RecordIntent => f.write_str("write down in state.json what is about to be made"),
             Self::MakeCgroup => f.write_str("make the cgroup"),
             Self::ApplyLimits => f.write_str("write the cgroup's limits"),
@@ -421,8 +427,8 @@ pub(crate) enum InitOp {
     OpenTree { fd: i32, path: PathBuf, recursive: bool, directory: bool, propagation: u64 },
     /// Give up the caller's supplementary groups, if the user namespace lets one.
     DropGroups,
-    /// Attach the root filesystem's tree.
-    AttachRoot,
+    /// Attach the root filesystem's tree to a directory.
+    AttachRoot { at: String },
     /// Mount a filesystem.
     MountFilesystem {
         /// Path in the container.
@@ -494,8 +500,10 @@ pub(crate) enum InitOp {
     AdoptConsole { uid: u32 },
     /// Make the standard streams the container's.
     AdoptStdio { uid: u32 },
-    /// Wait for `start`.
-    AwaitStart,
+    /// Wait for `start`, and tell it the rest by this descriptor, if there is one.
+    AwaitStart { answer: Option<i32> },
+    /// Run a hook of the container.
+    RunHook(ContainerHook),
     /// Close the rest at exec.
     CloseOnExecFrom(i32),
     /// Execute the program.
@@ -572,7 +580,13 @@ impl fmt::Display for InitOp {
             Self::DropGroups => {
                 f.write_str("give up the caller's supplementary groups, if that is allowed")
             }
-            Self::AttachRoot => f.write_str("attach the root filesystem in this mount namespace"),
+            Self::AttachRoot { at } if at == "/" => {
+                f.write_str("attach the root filesystem in this mount namespace")
+            }
+            Self::AttachRoot { at } => write!(
+                f,
+                "attach the root filesystem in this mount namespace, where hooks look for it ({at})"
+            ),
             Self::MountFilesystem { destination, kind, flags, data, .. } => {
                 write!(f, "mount {kind} at {destination}")?;
                 let mut options = flag_names(*flags);
@@ -649,7 +663,10 @@ impl fmt::Display for InitOp {
                 write!(f, "give the terminal to user {uid}, and make it stdin, stdout and stderr")
             }
             Self::AdoptStdio { uid } => write!(f, "give stdin, stdout and stderr to user {uid}"),
-            Self::AwaitStart => f.write_str("wait for `start` (exec.fifo)"),
+            Self::AwaitStart { .. } => f.write_str("wait for `start` (exec.fifo)"),
+            Self::RunHook(ContainerHook { hook, .. }) => {
+                write!(f, "run {hook} ({})", hook.path.display())
+            }
             Self::CloseOnExecFrom(fd) => write!(f, "let descriptors from {fd} on close at exec"),
             Self::Execute { args, .. } => write!(f, "execute {args:?}"),
         }

@@ -64,6 +64,10 @@ fn varieties() -> Vec<Spec> {
         config(|config| config["process"]["oomScoreAdj"] = json!(5)),
         config(|config| config["hooks"] = json!({"createRuntime": [{"path": "/bin/true"}]})),
         config(|config| {
+            config["hooks"] = json!({"createContainer": [{"path": "/bin/true"}], "startContainer": [{"path": "/bin/true"}]});
+        }),
+        config(|config| config["hooks"] = json!({"poststart": [{"path": "/bin/true"}]})),
+        config(|config| {
             config["process"].as_object_mut().unwrap().remove("capabilities");
             config["mounts"] = json!([]);
         }),
@@ -260,7 +264,9 @@ fn nothing_is_mounted_before_the_namespace_is_a_slave_of_the_hosts() {
         let first = position(&plan, |op| {
             matches!(
                 op,
-                InitOp::AttachRoot | InitOp::AttachTree { .. } | InitOp::MountFilesystem { .. }
+                InitOp::AttachRoot { .. }
+                    | InitOp::AttachTree { .. }
+                    | InitOp::MountFilesystem { .. }
             )
         });
         assert!(slave < first.unwrap());

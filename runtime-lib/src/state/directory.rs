@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 const STATE: &str = "state.json";
 const STATE_NEW: &str = "state.json.new";
 const FIFO: &str = "exec.fifo";
+const ANSWER: &str = "answer.fifo";
 
 /// `<root>/<id>`, open.
 #[derive(Debug)]
@@ -81,10 +82,28 @@ impl StateDirectory {
 
     /// Makes exec.fifo and opens its reading end, which waits for nobody.
     pub(crate) fn make_fifo(&self) -> Result<OwnedFd, StepError> {
-        let path = self.path.join(FIFO);
-        mknodat(self.fd.as_fd(), FIFO, SFlag::S_IFIFO, Mode::from_bits_truncate(0o600), 0)
+        self.make_named_fifo(FIFO)
+    }
+
+    /// Makes answer.fifo and opens its writing end.
+    pub(crate) fn make_answer(&self) -> Result<OwnedFd, StepError> {
+        // Without a reader there is no opening to write.
+        let _reader = self.make_named_fifo(ANSWER)?;
+        self.open_fifo(ANSWER, OFlag::O_WRONLY)
+            .map_err(|errno| failed("open", &self.path.join(ANSWER), errno))
+    }
+
+    /// Opens the reading end of answer.fifo, on which nothing waits but a poll.
+    pub(crate) fn open_answer(&self) -> Result<OwnedFd, StepError> {
+        self.open_fifo(ANSWER, OFlag::O_RDONLY)
+            .map_err(|errno| failed("open", &self.path.join(ANSWER), errno))
+    }
+
+    fn make_named_fifo(&self, name: &str) -> Result<OwnedFd, StepError> {
+        let path = self.path.join(name);
+        mknodat(self.fd.as_fd(), name, SFlag::S_IFIFO, Mode::from_bits_truncate(0o600), 0)
             .map_err(|errno| failed("make", &path, errno))?;
-        self.open_fifo(OFlag::O_RDONLY).map_err(|errno| failed("open", &path, errno))
+        self.open_fifo(name, OFlag::O_RDONLY).map_err(|errno| failed("open", &path, errno))
     }
 
     /// Whether the container still waits for `start`.
@@ -93,10 +112,10 @@ impl StateDirectory {
             .is_ok()
     }
 
-    fn open_fifo(&self, access: OFlag) -> Result<OwnedFd, Errno> {
+    fn open_fifo(&self, name: &str, access: OFlag) -> Result<OwnedFd, Errno> {
         openat(
             self.fd.as_fd(),
-            FIFO,
+            name,
             access | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW,
             Mode::empty(),
         )
@@ -105,7 +124,7 @@ impl StateDirectory {
     /// Lets the container's program go: one byte through exec.fifo, which is then gone. False when nobody reads it any more.
     pub(crate) fn release_fifo(&self) -> Result<bool, StepError> {
         let path = self.path.join(FIFO);
-        let fd = match self.open_fifo(OFlag::O_WRONLY) {
+        let fd = match self.open_fifo(FIFO, OFlag::O_WRONLY) {
             Ok(fd) => fd,
             Err(Errno::ENXIO | Errno::ENOENT) => return Ok(false),
             Err(errno) => return Err(failed("open", &path, errno)),

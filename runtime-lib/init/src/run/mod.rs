@@ -7,6 +7,7 @@
 
 mod console;
 mod files;
+mod hooks;
 mod mounts;
 mod process;
 mod rootfs;
@@ -53,6 +54,10 @@ pub struct Interpreter {
     in_cwd: bool,
     /// The program that `FindExecutable` chose.
     executable: Text,
+    /// The way back to `start`, once it has said its word.
+    starter: Option<Fd>,
+    /// Whether the failure at hand is told already, with more than a report can hold.
+    told: bool,
 }
 
 /// Executes the program in slot zero and never comes back.
@@ -83,6 +88,8 @@ pub fn run(fd_base: i32) -> ! {
         groups_denied: false,
         in_cwd: false,
         executable: Text(0),
+        starter: None,
+        told: false,
     };
     interpreter.perform_all();
     sys::exit(sys::EXIT_FAILURE)
@@ -96,7 +103,7 @@ impl Interpreter {
                 ADDRESS + size_of::<Header>() as u64 + u64::from(index) * size_of::<Step>() as u64;
             // SAFETY: the program holds as many steps behind its header as the header says.
             let step = unsafe { read::<Step>(at) };
-            if let Err((detail, errno)) = self.perform(&step) {
+            if let Err((detail, errno)) = self.perform(index, &step) {
                 self.report(index, &step, detail, errno);
                 return;
             }
@@ -105,7 +112,7 @@ impl Interpreter {
 
     /// Performs one step.
     #[allow(clippy::too_many_lines, reason = "a table: one line for each operation")]
-    fn perform(&mut self, step: &Step) -> Outcome {
+    fn perform(&mut self, index: u32, step: &Step) -> Outcome {
         let [a, b, c, d, e, f] = step.args;
         let Some(op) = Op::from_number(step.op) else {
             return Err(refused(Errno::ENOSYS));
@@ -129,7 +136,7 @@ impl Interpreter {
             Op::WriteProc => self.write_proc(Text(a), Text(b), c),
             Op::SetPropagation => mounts::set_propagation(Text(a), b),
             Op::OpenTree => self.open_tree(fd(a), Text(b), c, d),
-            Op::AttachRoot => mounts::attach_root(self.root),
+            Op::AttachRoot => mounts::attach_root(self.root, Text(a)),
             Op::MountFilesystem => mounts::mount_filesystem(self.root, [a, b, c, d, e, f]),
             Op::AttachTree => mounts::attach_tree(self.root, fd(a), Text(b), &attributes(c)),
             Op::SetMountAttributes => mounts::set_attributes(self.root, Text(a), &attributes(b)),
@@ -155,7 +162,7 @@ impl Interpreter {
             Op::ChangeDirectory => self.change_directory(Text(a), b == 1),
             Op::FindExecutable => self.find_executable(a, b),
             Op::AdoptStdio => self.adopt_stdio(a),
-            Op::AwaitStart => process::await_start(fd(a)),
+            Op::AwaitStart => self.await_start(fd(a), b),
             Op::CloseOnExecFrom => sys::close_range(a, sys::CLOSE_RANGE_CLOEXEC).map_err(refused),
             Op::Personality => sys::personality(a).map_err(refused),
             Op::VerifyDevice => files::verify_device(fd(a), b, c),
@@ -175,6 +182,7 @@ impl Interpreter {
             Op::SendConsole => self.send_console(a),
             Op::BindConsole => self.bind_console(Text(a)),
             Op::AdoptConsole => self.adopt_console(a),
+            Op::RunHook => self.run_hook(index, a),
             Op::Execute => Err(refused(sys::execve(self.executable, Text(a), Text(b)))),
         }
     }
@@ -208,14 +216,31 @@ impl Interpreter {
         }
     }
 
-    /// Says which step failed: to the library, or to the container's stderr when the library is gone.
+    /// Says which step failed: to the library, to `start` when the library is gone, and that the program was not executed then also
+    /// to the container's stderr.
     fn report(&self, index: u32, step: &Step, detail: Detail, errno: Errno) {
         let report =
             Report { step: (index & 0xffff) as u16, detail: detail as u16, errno: errno.0 };
         let [.., words] = step.args.first_chunk::<3>().copied().unwrap_or_default();
-        if sys::send(self.channel, &report.to_bytes()).is_err() && step.op == Op::Execute as u64 {
+        let told = self.told || self.tell(&report.to_bytes());
+        if (!told || self.starter.is_some()) && step.op == Op::Execute as u64 {
             process::complain(Text(words), self.errno_text(errno));
         }
+    }
+
+    /// Sends a message to whoever listens: the library, or `start` after it. False when nobody does.
+    fn tell(&self, message: &[u8]) -> bool {
+        match self.starter {
+            Some(starter) => sys::write_all(starter, message).is_ok(),
+            None => sys::send_all(self.channel, message).is_ok(),
+        }
+    }
+
+    /// Waits for `start`, who may want to hear how it went.
+    fn await_start(&mut self, fifo: Fd, way_back: u64) -> Outcome {
+        process::await_start(fifo)?;
+        self.starter = (way_back != 0).then(|| fd(way_back));
+        Ok(())
     }
 
     /// The words for an errno, from the table in the program.

@@ -21,12 +21,29 @@ pub(super) fn set_propagation(path: Text, flags: u64) -> Outcome {
     sys::mount(nothing(), path, nothing(), flags, Text(0)).map_err(refused)
 }
 
-/// Attaches the container's tree on top of the namespace's `/` and enters it.
+/// Attaches the container's tree to a directory of the namespace and enters it: on top of `/`, or at its own path, where nothing
+/// but what it was made from may stand.
 ///
 /// The tree hangs on the old root, which this process still has as its root directory, so that host paths stay reachable until
 /// the pivot and pivot_root(2) finds a mount point.
-pub(super) fn attach_root(root: Fd) -> Outcome {
-    sys::attach_tree_at(root, Text::of(b"/\0")).map_err(|errno| (Detail::Attach, errno))?;
+pub(super) fn attach_root(root: Fd, path: Text) -> Outcome {
+    const O_PATH_DIRECTORY: usize =
+        0o10_000_000 | if cfg!(target_arch = "aarch64") { 0o40_000 } else { 0o200_000 };
+    // SAFETY: the path is text of the program.
+    #[allow(unsafe_code, reason = "a text of the mapped program")]
+    let on_top = unsafe { path.as_c_str() } == c"/";
+    if on_top {
+        sys::attach_tree_at(root, path).map_err(|errno| (Detail::Attach, errno))?;
+    } else {
+        let target = sys::openat(Fd::CWD, path, O_PATH_DIRECTORY, 0)
+            .map_err(|errno| (Detail::Resolve, errno))?;
+        let [here, tree] = [target, root].map(sys::identity);
+        if here.map_err(refused)? != tree.map_err(refused)? {
+            return Err((Detail::Verify, Errno(0)));
+        }
+        sys::attach_tree(root, target).map_err(|errno| (Detail::Attach, errno))?;
+        sys::close(target);
+    }
     sys::fchdir(root).map_err(refused)
 }
 

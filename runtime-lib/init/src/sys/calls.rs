@@ -92,6 +92,13 @@ pub fn unblock_signals() -> Result<()> {
     call!(RT_SIGPROCMASK, SIG_SETMASK, address(&0_u64), 0, 8).map(drop)
 }
 
+/// Sends one message of any length; a peer that is gone is `EPIPE`, not a signal.
+pub fn send_all(fd: Fd, bytes: &[u8]) -> Result<()> {
+    const MSG_NOSIGNAL: usize = 0x4000;
+    let start = bytes.as_ptr().expose_provenance();
+    call!(SENDTO, fd.word(), start, bytes.len(), MSG_NOSIGNAL, 0, 0).map(drop)
+}
+
 /// Receives one message of exactly eight bytes, `None` at the end of the stream.
 pub fn receive(fd: Fd) -> Result<Option<[u8; 8]>> {
     let mut bytes = [0_u8; 8];
@@ -133,6 +140,22 @@ pub fn write(fd: Fd, bytes: Text, len: u64) -> Result<usize> {
     call!(WRITE, fd.word(), bytes.word(), len as usize)
 }
 
+/// write(2) of a buffer.
+pub fn write_all(fd: Fd, bytes: &[u8]) -> Result<usize> {
+    call!(WRITE, fd.word(), bytes.as_ptr().expose_provenance(), bytes.len())
+}
+
+/// read(2) into a buffer.
+pub fn read(fd: Fd, buffer: &mut [u8]) -> Result<usize> {
+    let len = buffer.len();
+    call!(READ, fd.word(), buffer.as_mut_ptr().expose_provenance(), len)
+}
+
+/// lseek(2) to the beginning.
+pub fn rewind(fd: Fd) -> Result<()> {
+    call!(LSEEK, fd.word(), 0, 0).map(drop)
+}
+
 /// read(2) of one byte.
 pub fn read_byte(fd: Fd) -> Result<usize> {
     let mut byte = 0_u8;
@@ -148,15 +171,99 @@ pub fn read_first_byte(fd: Fd) -> Result<u8> {
 
 /// ppoll(2) for input on one descriptor, without a time limit.
 pub fn poll_in(fd: Fd) -> Result<()> {
-    #[repr(C)]
-    struct PollFd {
-        fd: i32,
-        events: i16,
-        revents: i16,
+    poll(&mut [PollFd::input(fd)], None).map(drop)
+}
+
+/// `struct pollfd` of poll(2).
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct PollFd {
+    fd: i32,
+    events: i16,
+    revents: i16,
+}
+
+impl PollFd {
+    /// Waits until there is something to read, or nobody left who could write. No descriptor (-1) is never ready.
+    #[must_use]
+    pub fn input(fd: Fd) -> Self {
+        const POLLIN: i16 = 1;
+        Self { fd: fd.0, events: POLLIN, revents: 0 }
     }
-    const POLLIN: i16 = 1;
-    let mut set = PollFd { fd: fd.0, events: POLLIN, revents: 0 };
-    call!(PPOLL, address_mut(&mut set), 1, 0, 0, 0).map(drop)
+
+    /// Waits until the other side is gone.
+    #[must_use]
+    pub fn hangup(fd: Fd) -> Self {
+        Self { fd: fd.0, events: 0, revents: 0 }
+    }
+
+    /// Whether it happened.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.revents != 0
+    }
+}
+
+/// ppoll(2), for at most so many nanoseconds; the number of those that are ready.
+pub fn poll(set: &mut [PollFd], limit: Option<u64>) -> Result<usize> {
+    const SECOND: u64 = 1_000_000_000;
+    let time = limit.map(|limit| [limit / SECOND, limit % SECOND]);
+    let time = time.as_ref().map_or(0, address);
+    call!(PPOLL, set.as_mut_ptr().expose_provenance(), set.len(), time, 0, 0)
+}
+
+/// clock_gettime(2) of `CLOCK_MONOTONIC`, in nanoseconds.
+pub fn monotonic_clock() -> Result<u64> {
+    const CLOCK_MONOTONIC: usize = 1;
+    let mut time = [0_u64; 2];
+    call!(CLOCK_GETTIME, CLOCK_MONOTONIC, address_mut(&mut time))?;
+    let [seconds, nanoseconds] = time;
+    Ok(seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds))
+}
+
+/// getpid(2): this process in its own PID namespace.
+pub fn getpid() -> Result<i32> {
+    call!(GETPID).map(|pid| Fd::of(pid).0)
+}
+
+/// pipe2(2), closed at exec: the end to read from and the end to write to.
+pub fn pipe() -> Result<(Fd, Fd)> {
+    let mut ends = [-1_i32; 2];
+    call!(PIPE2, address_mut(&mut ends), O_CLOEXEC)?;
+    let [read, write] = ends.map(Fd);
+    Ok((read, write))
+}
+
+/// memfd_create(2): an empty file in memory, closed at exec; `flags` is zero or [`MFD_NOEXEC_SEAL`].
+pub fn memory_file(name: Text, flags: usize) -> Result<Fd> {
+    const MFD_CLOEXEC: usize = 1;
+    call!(MEMFD_CREATE, name.word(), MFD_CLOEXEC | flags).map(Fd::of)
+}
+
+/// The file can never be executed (Linux 6.3).
+pub const MFD_NOEXEC_SEAL: usize = 8;
+
+/// clone(2) like fork(2), with a descriptor of the child: zero in the child. Not clone3(2), which system call filters refuse because
+/// they cannot look into its argument.
+pub fn fork() -> Result<(i32, Fd)> {
+    const CLONE_PIDFD: usize = 0x1000;
+    const SIGCHLD: usize = 17;
+    let mut pidfd = -1_i32;
+    let pid = call!(CLONE, CLONE_PIDFD | SIGCHLD, 0, address_mut(&mut pidfd), 0, 0)?;
+    Ok((Fd::of(pid).0, Fd(pidfd)))
+}
+
+/// wait4(2) for the end of a child: its status.
+pub fn wait(pid: i32) -> Result<i32> {
+    let mut status = 0_i32;
+    call!(WAIT4, Fd(pid).word(), address_mut(&mut status), 0, 0)?;
+    Ok(status)
+}
+
+/// kill(2) of a process group with SIGKILL.
+pub fn kill_group(leader: i32) -> Result<()> {
+    const SIGKILL: usize = 9;
+    call!(KILL, Fd(leader.wrapping_neg()).word(), SIGKILL).map(drop)
 }
 
 /// setns(2).
@@ -301,6 +408,17 @@ pub struct Status {
     pub mode: u16,
     /// Device number of a node: major, minor.
     pub device: (u32, u32),
+}
+
+/// statx(2) of an open descriptor: what tells its file from all others, filesystem and inode.
+pub fn identity(fd: Fd) -> Result<(u64, u64)> {
+    const INO: usize = 0x100;
+    let mut buffer = [0_u64; 32];
+    call!(STATX, fd.word(), Text::of(b"\0").word(), AT_EMPTY_PATH, INO, address_mut(&mut buffer))?;
+    // struct statx: stx_ino is the fifth 64-bit word, stx_dev_major and stx_dev_minor are together the eighteenth.
+    let [_, _, _, _, inode, ..] = buffer;
+    let [.., device] = *buffer.first_chunk::<18>().unwrap_or(&[0; 18]);
+    Ok((device, inode))
 }
 
 /// statx(2) of an open descriptor: type, mode and device number.
