@@ -66,6 +66,7 @@ pub struct Command {
     command: process::Command,
     words: String,
     mounts: Mounts,
+    network: Option<OwnedFd>,
     input: Option<Vec<u8>>,
     limit: Duration,
     fds: Vec<(OwnedFd, RawFd)>,
@@ -80,8 +81,16 @@ impl Command {
         command.args(&words);
         let line = words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let words = format!("{} {line}", program.display());
-        let mounts = Mounts::default();
-        Self { command, words, mounts, input: None, limit: TIME_LIMIT, fds: Vec::new(), user: None }
+        Self {
+            command,
+            words,
+            mounts: Mounts::default(),
+            network: None,
+            input: None,
+            limit: TIME_LIMIT,
+            fds: Vec::new(),
+            user: None,
+        }
     }
 
     /// Gives the program this text as its standard input.
@@ -146,6 +155,17 @@ impl Command {
         self
     }
 
+    /// Starts the program in the network namespace that a path stands for.
+    ///
+    /// # Panics
+    ///
+    /// When the path cannot be opened.
+    #[must_use]
+    pub fn network(mut self, path: &str) -> Self {
+        self.network = Some(std::fs::File::open(path).expect("a network namespace").into());
+        self
+    }
+
     /// Starts the program and waits for its end, but not for whatever it leaves behind.
     ///
     /// # Panics
@@ -196,6 +216,7 @@ impl Command {
     fn prepare_child(&mut self) {
         let mounts = self.mounts;
         let fds = std::mem::take(&mut self.fds);
+        let network = self.network.take();
         let user = self.user.take();
         let id = user.as_ref().map(|user| user.id);
         let text = |path: &Path| CString::new(path.as_os_str().as_encoded_bytes()).expect("a path");
@@ -207,6 +228,9 @@ impl Command {
         sys::before_exec(&mut self.command, move || {
             for (fd, number) in &fds {
                 sys::place_fd(fd.as_raw_fd(), *number)?;
+            }
+            if let Some(network) = &network {
+                sys::enter_network(network.as_raw_fd())?;
             }
             if mounts.needs_namespace() || !files.is_empty() {
                 mounts.enter()?;

@@ -102,6 +102,12 @@ pub(crate) fn unshare(flags: libc::c_int) -> io::Result<()> {
     checked(unsafe { libc::unshare(flags) }).map(drop)
 }
 
+/// Moves the caller into an existing network namespace. Async-signal-safe.
+pub(crate) fn enter_network(namespace: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    checked(unsafe { libc::setns(namespace, libc::CLONE_NEWNET) }).map(drop)
+}
+
 /// Leaves the host's mount namespace; no later mount gets back there. Async-signal-safe.
 pub(crate) fn private_mount_namespace() -> io::Result<()> {
     unshare(libc::CLONE_NEWNS)?;

@@ -184,7 +184,6 @@ fn errors_failing_hook_undoes_create() {
 fn errors_what_is_not_done_is_refused_by_name() {
     let properties = [
         ("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_ALLOW" })),
-        ("/linux/netDevices", json!({ "eth7": {} })),
         ("/linux/intelRdt", json!({ "closID": "a" })),
     ];
     for (pointer, value) in properties {

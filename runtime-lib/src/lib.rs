@@ -31,6 +31,7 @@ mod container;
 mod error;
 mod facts;
 mod host;
+mod netlink;
 mod plan;
 mod spec;
 mod state;

@@ -92,7 +92,7 @@ fn features() -> Features {
                 flags: teu::memory_policy_flags(),
             },
             mount_extensions: MountExtensions { idmap: NO },
-            net_devices: NO,
+            net_devices: Enabled { enabled: true },
         },
         annotations: [("teu.version", version::VERSION)].into_iter().chain(commit).collect(),
         potentially_unsafe_config_annotations: &[teu::LAYER_ANNOTATIONS],
@@ -127,10 +127,10 @@ mod tests {
             json!({"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false});
         assert_eq!(linux["cgroup"], cgroup);
         let no = json!({"enabled": false});
-        for key in ["apparmor", "selinux"] {
+        for key in ["apparmor", "selinux", "netDevices"] {
             assert_eq!(linux[key], json!({"enabled": true}), "{key}");
         }
-        for key in ["seccomp", "intelRdt", "netDevices"] {
+        for key in ["seccomp", "intelRdt"] {
             assert_eq!(linux[key], no, "{key}");
         }
         assert_eq!(linux["memoryPolicy"]["modes"].as_array().unwrap().len(), 7);

@@ -96,6 +96,10 @@ fn probe(
     if let (Some(_), Some(rootfs)) = (layers, &rootfs) {
         facts.root_is_occupied = facts::is_occupied(rootfs);
     }
+    let devices = plan::needs_devices(spec);
+    if !devices.is_empty() {
+        facts.network = Some(facts::network(&devices)?);
+    }
     if let Some(uid) = plan::needs_home_of(spec) {
         let root = match (layers, rootfs) {
             (Some(layers), _) => host::layers::view(layers, &facts),

@@ -4,6 +4,7 @@ pub(crate) mod cgroup;
 mod home;
 mod kernel;
 mod namespaces;
+mod network;
 mod rights;
 mod security;
 
@@ -11,6 +12,7 @@ pub(crate) use home::home;
 pub(crate) use kernel::KernelVersion;
 pub use namespaces::in_user_namespace;
 pub(crate) use namespaces::own_among;
+pub(crate) use network::{NetworkFacts, network};
 pub(crate) use rights::{Rights, in_path};
 pub(crate) use security::Security;
 
@@ -50,6 +52,8 @@ pub(crate) struct Facts {
     pub(crate) home: Option<String>,
     /// Whether there is something at `root.path`, when layers are asked for.
     pub(crate) root_is_occupied: bool,
+    /// The network devices that the configuration moves, when it moves some.
+    pub(crate) network: Option<NetworkFacts>,
 }
 
 impl Facts {
@@ -75,6 +79,7 @@ impl Facts {
             own_namespaces: Vec::new(),
             home: None,
             root_is_occupied: false,
+            network: None,
         })
     }
 }
@@ -109,6 +114,7 @@ pub(crate) mod testing {
             own_namespaces: Vec::new(),
             home: None,
             root_is_occupied: false,
+            network: Some(network::testing::one_device()),
         }
     }
 }

@@ -14,14 +14,15 @@ use teu_init::program::NAME;
 /// One system call of the child.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
-struct Call {
-    number: u64,
-    args: [u64; 6],
+pub(super) struct Call {
+    pub(super) number: u64,
+    pub(super) args: [u64; 6],
     /// Nonzero: go on when the kernel refuses.
-    optional: u64,
+    pub(super) optional: u64,
 }
 
-/// What the child leaves in the shared memory when a call was refused: the call's address and the kernel's answer.
+/// What the child leaves in the shared memory when a call was refused, or the last one has returned: the call's address and the
+/// kernel's answer.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
 struct Refusal {
@@ -145,19 +146,7 @@ fn run(child: &Child<'_>, calls: &[Call]) -> Result<Cloned, StepError> {
     *head_pidfd = address(std::ptr::from_mut(&mut pidfd));
     *exit_signal = word(libc::SIGCHLD);
 
-    let mut refusal = Refusal::default();
-    let mask =
-        set_signal_mask(u64::MAX).map_err(|errno| StepError::new("block signals", errno as i32))?;
-    // SAFETY: `args` is a whole struct clone_args that names live memory, the child shares this memory while this thread sleeps,
-    // `calls` ends with the exec, and every address in it outlives this call.
-    let answer = unsafe { clone_and_perform(&args, calls, &mut refusal) };
-    let restored = set_signal_mask(mask);
-
-    let pid = Errno::result(i32::try_from(answer).unwrap_or(-libc::EINVAL)).unwrap_or(-1);
-    let pid = if answer < 0 { answer_errno(answer).map_or(pid, |errno| -errno) } else { pid };
-    if pid < 0 {
-        return Err(refused_clone(-pid));
-    }
+    let (pid, refusal, restored) = clone_with_signals_blocked(&args, calls)?;
     // SAFETY: the kernel stored a new descriptor, which nobody else knows, before it let the child run.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     let cloned = Cloned { pid, pidfd };
@@ -167,6 +156,49 @@ fn run(child: &Child<'_>, calls: &[Call]) -> Result<Cloned, StepError> {
     }
     restored.map_err(|errno| StepError::new("restore the signal mask", errno as i32))?;
     Ok(cloned)
+}
+
+/// Performs system calls in a process of its own that shares this one's memory and open files, and is gone when this returns: what
+/// they change about themselves, as setns(2) does, no thread of the caller sees. The answer of the last one.
+pub(super) fn perform_beside(calls: &[Call], what: &str) -> Result<i64, StepError> {
+    let mut pidfd: RawFd = -1;
+    let mut args = [0_u64; 11];
+    // As above. Without an exit signal: the caller's business is its own children.
+    let [flags, pidfd_place, ..] = &mut args;
+    *flags = [libc::CLONE_VM, libc::CLONE_VFORK, libc::CLONE_FILES, libc::CLONE_PIDFD]
+        .into_iter()
+        .fold(0, |flags, flag| flags | word(flag));
+    *pidfd_place = address(std::ptr::from_mut(&mut pidfd));
+    let (_, left, restored) = clone_with_signals_blocked(&args, calls)?;
+    // SAFETY: the kernel stored a new descriptor, which nobody else knows, before it let the child run.
+    super::reap(&unsafe { OwnedFd::from_raw_fd(pidfd) });
+    if let Some(errno) = answer_errno(left.answer) {
+        return Err(StepError::new(what, errno));
+    }
+    if left.call == 0 {
+        return Err(StepError::new(what, 0).hint("the process that should do it was killed"));
+    }
+    restored.map_err(|errno| StepError::new("restore the signal mask", errno as i32))?;
+    Ok(left.answer)
+}
+
+/// Clones with every signal blocked: the child's pid, what it left, and whether the signal mask is as it was.
+fn clone_with_signals_blocked(
+    args: &[u64; 11],
+    calls: &[Call],
+) -> Result<(i32, Refusal, Result<u64, Errno>), StepError> {
+    let mut refusal = Refusal::default();
+    let mask =
+        set_signal_mask(u64::MAX).map_err(|errno| StepError::new("block signals", errno as i32))?;
+    // SAFETY: `args` is a whole struct clone_args that names live memory and asks for a child that shares this memory while this
+    // thread sleeps; every address in `calls` outlives this call.
+    let answer = unsafe { clone_and_perform(args, calls, &mut refusal) };
+    let restored = set_signal_mask(mask);
+    if let Some(errno) = answer_errno(answer) {
+        return Err(refused_clone(errno));
+    }
+    let pid = i32::try_from(answer).map_err(|_out_of_range| refused_clone(libc::EINVAL))?;
+    Ok((pid, refusal, restored))
 }
 
 /// rt_sigprocmask(2) of the calling thread, with every bit as given: C libraries keep some signals for themselves, and their
@@ -238,14 +270,14 @@ fn number(number: libc::c_long) -> u64 {
     number as u64
 }
 
-/// Clones; in the child, performs `calls` one after the other and exits when one that is not optional is refused.
+/// Clones; in the child, performs `calls` one after the other and exits when one that is not optional is refused or the last one
+/// returns.
 ///
 /// The child uses no stack: it shares the parent's, and the parent's frames are on it.
 ///
 /// # Safety
 ///
-/// `args` asks for `CLONE_VM | CLONE_VFORK` with valid addresses, signals are blocked, and the last of `calls` does not return
-/// when it succeeds.
+/// `args` asks for `CLONE_VM | CLONE_VFORK` with valid addresses, and signals are blocked.
 #[cfg(target_arch = "x86_64")]
 unsafe fn clone_and_perform(args: &[u64; 11], calls: &[Call], refusal: &mut Refusal) -> i64 {
     let answer: i64;

@@ -9,6 +9,7 @@ mod console;
 pub(crate) mod hooks;
 pub(crate) mod layers;
 mod memory_file;
+mod net_devices;
 mod open;
 mod proc_files;
 
@@ -22,6 +23,7 @@ use crate::state::process::{self, Identity};
 use crate::state::{Record, State, StateDirectory, Status};
 use channel::{Channel, Message};
 use console::Console;
+use net_devices::NetDevices;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -82,6 +84,7 @@ struct Execution<'a> {
     channel: Option<Channel>,
     console_socket: Option<UnixStream>,
     console: Option<Console>,
+    net_devices: Option<NetDevices>,
     process: Option<Process>,
     pid_file: Option<PathBuf>,
     /// Hooks have seen the container, so those that see it go run, too.
@@ -111,6 +114,7 @@ impl<'a> Execution<'a> {
             channel: None,
             console_socket: None,
             console: None,
+            net_devices: None,
             process: None,
             pid_file: None,
             hooks_ran: false,
@@ -135,6 +139,10 @@ impl<'a> Execution<'a> {
             HostOp::JoinCgroup { all: true } => Ok(self.cgroup()?.join_all(self.process()?.pid)?),
             HostOp::WriteIdMaps { uid_map, gid_map, deny_setgroups } => {
                 Ok(proc_files::id_maps(self.process()?.pid, uid_map, gid_map, *deny_setgroups)?)
+            }
+            HostOp::MoveNetDevices(devices) => {
+                let moved = NetDevices::between(self.process()?.pid)?;
+                Ok(self.net_devices.insert(moved).move_all(devices)?)
             }
             HostOp::SetOomScoreAdj(value) => self.set_oom_score_adj(*value),
             HostOp::SetRlimits(limits) => {
@@ -389,6 +397,10 @@ impl<'a> Execution<'a> {
         if let Some(process) = self.process.take() {
             note(end(&process));
         }
+        // After the process: nothing in there has hold of them any more.
+        for outcome in self.net_devices.take().into_iter().flat_map(NetDevices::move_back) {
+            note(outcome);
+        }
         if self.hooks_ran {
             // runtime.md#lifecycle: a container that fails in the making is stopped, and its poststop hooks run.
             let state = self.record.clone().state(Status::Stopped);
@@ -457,7 +469,9 @@ fn end(process: &Process) -> Result<(), StepError> {
 /// Takes the exit status of a child that has exited or is about to. It may not be there: the caller may reap every child.
 fn reap(pidfd: &OwnedFd) {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
-    while waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) == Err(nix::errno::Errno::EINTR) {}
+    // Also children without an exit signal.
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::__WALL;
+    while waitid(Id::PIDFd(pidfd.as_fd()), flags) == Err(nix::errno::Errno::EINTR) {}
 }
 
 /// Whether a descriptor with this number is open.

@@ -22,6 +22,7 @@ mod memory_policy;
 mod mount_options;
 mod mounts;
 mod namespaces;
+pub(crate) mod net_devices;
 mod order;
 mod print;
 mod process;
@@ -42,6 +43,7 @@ pub use memory_policy::{memory_policy_flags, memory_policy_modes};
 pub use mount_options::mount_option_names;
 pub(crate) use namespaces::joined_paths;
 pub use namespaces::namespace_names;
+pub(crate) use net_devices::needs_devices;
 pub(crate) use process::needs_home_of;
 pub(crate) use rootless::{needs_cgroup_refusal, needs_map_helpers, needs_rights};
 pub(crate) use terminal::ConsoleTarget;
@@ -189,25 +191,25 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         terminal,
         root_propagation,
         hooks: hooks::Placed::new(&hooks, spec, request, &rootfs, &mut descriptors),
+        net_devices: net_devices::plan(spec, &namespaces, facts, &mut warnings)?,
         join_cgroup: join_cgroup(&cgroup, into_cgroup),
         filters_devices: cgroup.device_filter.is_some(),
         has_cgroup: cgroup.is_made(),
         request,
     };
-    let init = countable(parts.init_steps(&mut descriptors)?)?;
-    let clone = clone_plan(&namespaces, into_cgroup, descriptors.base(), facts);
+    let init = parts.init_steps(&mut descriptors)?;
     Ok(Plan {
         id: request.id.to_owned(),
         oci_version: spec.version().clone(),
         bundle: request.bundle.to_owned(),
         annotations: annotations(spec),
+        clone: clone_plan(&namespaces, into_cgroup, descriptors.base(), facts),
         descriptors: parts.host_opens(descriptors),
         rootfs,
         layers: layers.map(|layers| layers.and_mount_points(&init)),
         warnings,
         shared_pid_namespace: !namespaces.is_new(LinuxNamespaceType::Pid),
         hooks,
-        clone,
         host: parts.host_steps(),
         cgroup,
         init,
@@ -240,17 +242,6 @@ fn check_kernel(facts: &Facts) -> Result<(), PlanError> {
     }
     let rule =
         format!("teu needs Linux {} or later; this is {}", KernelVersion::OLDEST, facts.kernel);
-    Err(PlanError::unsupported("", rule))
-}
-
-/// teu-init tells the step that failed by a number of sixteen bits, of which the last is taken.
-fn countable(init: Vec<InitStep>) -> Result<Vec<InitStep>, PlanError> {
-    const LARGEST: usize = u16::MAX as usize - 1;
-    if init.len() <= LARGEST {
-        return Ok(init);
-    }
-    let rule =
-        format!("this takes {} steps inside the container; {LARGEST} are possible", init.len());
     Err(PlanError::unsupported("", rule))
 }
 
@@ -323,13 +314,5 @@ fn bind_propagation(root_propagation: Option<u64>, namespaces: &Namespaces) -> u
     }
 }
 
-#[cfg(any(test, fuzzing))]
-mod decode;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod invariants;
-#[cfg(test)]
-mod made_up;
-#[cfg(test)]
-mod properties;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use super::hooks::Placed;
 use super::id_mappings::IdMaps;
 use super::mounts::Mounts;
 use super::namespaces::Namespaces;
+use super::net_devices::NetDevice;
 use super::process::ProcessPlan;
 use super::step::{Descriptor, DescriptorKind, HostOp, InitOp, InitStep, Rendezvous};
 use super::terminal::Terminal;
@@ -35,6 +36,8 @@ pub(super) struct Parts<'a> {
     pub(super) root_propagation: Option<u64>,
     /// The hooks, by when they run.
     pub(super) hooks: Placed,
+    /// Network devices that move into the container's network namespace.
+    pub(super) net_devices: Vec<NetDevice>,
     /// How the process is moved into its cgroups, where the clone does not put it into all of them.
     pub(super) join_cgroup: Option<HostOp>,
     /// Whether devices are filtered by a program attached to the cgroup.
@@ -85,6 +88,7 @@ impl Parts<'_> {
             steps.push(HostOp::WriteIdMaps { uid_map, gid_map, deny_setgroups });
             steps.push(HostOp::Release(Rendezvous::IdMapsWritten));
         }
+        steps.extend(self.network_steps());
         if let Some(join) = self.join_cgroup.clone() {
             steps.extend([join, HostOp::Release(Rendezvous::CgroupJoined)]);
         }
@@ -128,6 +132,18 @@ impl Parts<'_> {
         steps
     }
 
+    /// Once the process is in its final network namespace; before the hooks, which find the devices where they are to be.
+    fn network_steps(&self) -> Vec<HostOp> {
+        if self.net_devices.is_empty() {
+            return Vec::new();
+        }
+        vec![
+            HostOp::AwaitInit(Rendezvous::NetworkEntered),
+            HostOp::MoveNetDevices(self.net_devices.clone()),
+            HostOp::Release(Rendezvous::NetDevicesMoved),
+        ]
+    }
+
     /// The steps of teu-init.
     pub(super) fn init_steps(
         &self,
@@ -155,6 +171,11 @@ impl Parts<'_> {
             steps.push(InitOp::NewSessionKeyring.into());
         }
         steps.push(InitOp::StartSession.into());
+        if !self.net_devices.is_empty() {
+            steps.push(InitOp::Notify(Rendezvous::NetworkEntered).into());
+            // Before the sysctls: some are those of a device.
+            steps.push(InitOp::Await(Rendezvous::NetDevicesMoved).into());
+        }
         // Before the pivot: the files are those of the runtime's own /proc, which nobody in the container has touched. After the second
         // clone: such a file belongs to the process that opens it.
         steps.extend(self.process.labels.open_steps());

@@ -14,13 +14,6 @@ pub(super) fn check(spec: &Spec) -> Result<(), PlanError> {
             "seccomp filters are not supported",
         ),
         (
-            "/linux/netDevices",
-            has(linux.map(|linux| {
-                linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())
-            })),
-            "network devices are not supported",
-        ),
-        (
             "/linux/intelRdt",
             has(linux.map(|linux| linux.intel_rdt().is_some())),
             "Intel RDT is not supported",
@@ -40,7 +33,7 @@ mod tests {
     fn what_is_not_done_is_refused_and_what_is_empty_is_not_asked_for() {
         let check_of = |json: &str| check(&serde_json::from_str(json).unwrap());
         assert!(check_of(r#"{"ociVersion":"1.3.0","linux":{"netDevices":{}}}"#).is_ok());
-        let refused = check_of(r#"{"ociVersion":"1.3.0","linux":{"netDevices":{"eth0":{}}}}"#);
-        assert_eq!(refused.unwrap_err().pointer, "/linux/netDevices");
+        let refused = check_of(r#"{"ociVersion":"1.3.0","linux":{"intelRdt":{}}}"#);
+        assert_eq!(refused.unwrap_err().pointer, "/linux/intelRdt");
     }
 }

@@ -4,6 +4,7 @@
 //! begin the message when it fails.
 
 use super::hooks::{ContainerHook, Hook};
+use super::net_devices::NetDevice;
 use super::scheduling::SchedulerAttributes;
 use serde::Serialize;
 use std::fmt;
@@ -34,6 +35,10 @@ pub(crate) enum Rendezvous {
     HooksDone = 9,
     /// The terminal's master is on its way.
     ConsoleSent = 10,
+    /// teu-init is in the container's network namespace.
+    NetworkEntered = 19,
+    /// The network devices are there, too.
+    NetDevicesMoved = 20,
 }
 
 impl Rendezvous {
@@ -50,6 +55,8 @@ impl Rendezvous {
             Self::RootBuilt => "the root filesystem is complete",
             Self::HooksDone => "the hooks of the host have run",
             Self::ConsoleSent => "the terminal is handed out",
+            Self::NetworkEntered => "teu-init is in its network namespace",
+            Self::NetDevicesMoved => "the network devices are moved",
         }
     }
 }
@@ -96,6 +103,8 @@ pub(crate) enum HostOp {
         /// Whether `/proc/PID/setgroups` has to say `deny` first (user_namespaces(7)).
         deny_setgroups: bool,
     },
+    /// Move network devices into the container's network namespace. Leaves behind: devices that are not where they were.
+    MoveNetDevices(Vec<NetDevice>),
     /// Write `/proc/PID/oom_score_adj`.
     SetOomScoreAdj(i32),
     /// Set the resource limits from outside, where a user namespace's root could not raise them.
@@ -126,6 +135,7 @@ impl HostOp {
             Self::MakeCgroup => Some("remove the cgroup"),
             Self::MakeInitLayer => Some("remove the init layer"),
             Self::Clone => Some("kill the process and reap it"),
+            Self::MoveNetDevices(_) => Some("move them back"),
             Self::WritePidFile(_) => Some("remove the pid file"),
             Self::ConnectConsole(_)
             | Self::MakeExecFifo
@@ -180,6 +190,10 @@ impl fmt::Display for HostOp {
             Self::JoinCgroup { .. } => f.write_str("move the process into its cgroup"),
             Self::WriteIdMaps { uid_map, gid_map, .. } => {
                 write!(f, "map user ids {uid_map} and group ids {gid_map}")
+            }
+            Self::MoveNetDevices(devices) => {
+                let devices: Vec<_> = devices.iter().map(ToString::to_string).collect();
+                write!(f, "move network device {}, and set up", devices.join(", "))
             }
             Self::SetOomScoreAdj(value) => write!(f, "set oom_score_adj to {value}"),
             Self::SetRlimits(limits) => {

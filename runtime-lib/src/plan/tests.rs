@@ -1,11 +1,11 @@
 //! Whole plans: golden texts, and what must be true of every one.
 
-use super::invariants::finishes;
-use super::step::{HostOp, InitOp, Rendezvous};
+use super::step::{HostOp, InitOp, InitStep, Rendezvous};
 use super::*;
 use crate::facts::Security;
 use crate::facts::testing::facts;
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 
 pub(super) fn request(waits_for_start: bool) -> Request<'static> {
     Request {
@@ -72,6 +72,8 @@ fn varieties() -> Vec<Spec> {
             config["mounts"] = json!([]);
         }),
         config(|config| config["process"]["terminal"] = json!(true)),
+        config(|config| config["linux"]["netDevices"] = json!({"enp3s0": {"name": "eth0"}})),
+        user_and_device(),
         config(|config| {
             config["annotations"] = json!({"dev.teu.layers.lower": "[\"/l\"]"});
         }),
@@ -82,6 +84,15 @@ fn varieties() -> Vec<Spec> {
             config["linux"]["gidMappings"] = maps.clone();
         }),
     ]
+}
+
+/// A joined user namespace, so two clones, and a device that moves into the namespace of the second.
+fn user_and_device() -> Spec {
+    config(|config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.push(json!({"type": "user", "path": "/proc/1/ns/user"}));
+        config["linux"]["netDevices"] = json!({"enp3s0": {}});
+    })
 }
 
 fn position(plan: &Plan, wanted: impl Fn(&InitOp) -> bool) -> Option<usize> {
@@ -116,7 +127,7 @@ fn plan_or_refusal(name: &str, text: &str) -> String {
 }
 
 /// Every configuration in a directory of the fixtures: its name, the text, and the golden file beside it.
-pub(super) fn golden_files(directory: &str) -> Vec<(String, String, PathBuf)> {
+fn golden_files(directory: &str) -> Vec<(String, String, PathBuf)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(directory);
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -152,6 +163,42 @@ fn golden_plans_are_as_they_were() {
         "plans changed; if that is meant, run again with UPDATE_GOLDEN=1:\n{}",
         changed.join("\n")
     );
+}
+
+/// Runs both lists against each other. Messages never block their sender, so each side is a sequence of "says" and "hears".
+fn finishes(host: &[HostOp], init: &[InitStep]) -> bool {
+    let (mut to_init, mut to_host) = (VecDeque::new(), VecDeque::new());
+    let (mut host, mut init) = (VecDeque::from_iter(host), VecDeque::from_iter(init));
+    loop {
+        let before = (host.len(), init.len());
+        while let Some(step) = host.front() {
+            match step {
+                HostOp::Release(point) => to_init.push_back(*point),
+                HostOp::AwaitInit(point) if to_host.front() != Some(point) => break,
+                HostOp::AwaitInit(_) => drop(to_host.pop_front()),
+                HostOp::ReceiveConsole if to_host.front() != Some(&Rendezvous::ConsoleSent) => {
+                    break;
+                }
+                HostOp::ReceiveConsole => drop(to_host.pop_front()),
+                _ => {}
+            }
+            host.pop_front();
+        }
+        while let Some(step) = init.front() {
+            match &step.op {
+                InitOp::Notify(point) => to_host.push_back(*point),
+                InitOp::Reclone { .. } => to_host.push_back(Rendezvous::Recloned),
+                InitOp::SendConsole => to_host.push_back(Rendezvous::ConsoleSent),
+                InitOp::Await(point) if to_init.front() != Some(point) => break,
+                InitOp::Await(_) => drop(to_init.pop_front()),
+                _ => {}
+            }
+            init.pop_front();
+        }
+        if before == (host.len(), init.len()) {
+            return host.is_empty() && init.is_empty() && to_init.is_empty() && to_host.is_empty();
+        }
+    }
 }
 
 #[test]
@@ -340,6 +387,27 @@ fn the_session_keyring_is_new_unless_the_callers_is_to_be_kept() {
 fn spec_has_user(spec: &Spec) -> bool {
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
     namespaces.is_some_and(|all| all.iter().any(|one| one.typ() == LinuxNamespaceType::User))
+}
+
+#[test]
+fn network_devices_come_when_the_namespace_is_final_and_before_sysctls_and_hooks() {
+    let spec = config(|config| {
+        config["linux"]["netDevices"] = json!({"enp3s0": {"name": "eth0"}});
+        config["linux"]["sysctl"] = json!({"net.ipv4.conf.eth0.forwarding": "1"});
+        config["hooks"] = json!({"createRuntime": [{"path": "/bin/true"}]});
+    });
+    let plan = plan_of(&spec, true);
+    let moved = position(&plan, |op| *op == InitOp::Await(Rendezvous::NetDevicesMoved)).unwrap();
+    let sysctl = position(&plan, |op| op.to_string().contains("conf/eth0"));
+    assert!(moved < sysctl.unwrap());
+    let host = |wanted: fn(&HostOp) -> bool| plan.host.iter().position(wanted).unwrap();
+    let moving = host(|step| matches!(step, HostOp::MoveNetDevices(_)));
+    assert!(moving < host(|step| matches!(step, HostOp::RunHooks(_))));
+
+    let staged = plan_of(&user_and_device(), true);
+    let entered =
+        position(&staged, |op| *op == InitOp::Notify(Rendezvous::NetworkEntered)).unwrap();
+    assert!(position(&staged, |op| matches!(op, InitOp::Reclone { .. })).unwrap() < entered);
 }
 
 #[test]
