@@ -5,6 +5,7 @@ use super::mounts::container_path;
 use super::step::{Attributes, InitOp, InitStep};
 use crate::error::PlanError;
 use oci_spec::runtime::Spec;
+use std::collections::HashSet;
 use std::path::Path;
 use teu_init::program::MountAttributes;
 
@@ -25,14 +26,15 @@ fn add(
     field: &str,
     op: fn(String) -> InitOp,
 ) -> Result<(), PlanError> {
+    let mut known = HashSet::new();
     for (index, path) in paths.iter().enumerate() {
         let pointer = format!("{field}/{index}");
         if !path.starts_with('/') {
             return Err(PlanError::invalid(pointer, "the path must be absolute").value(path));
         }
-        let step = InitStep::new(op(container_path(Path::new(path), &pointer)?), pointer);
-        if !steps.iter().any(|known| known.op == step.op) {
-            steps.push(step);
+        let clean = container_path(Path::new(path), &pointer)?;
+        if known.insert(clean.clone()) {
+            steps.push(InitStep::new(op(clean), pointer));
         }
     }
     Ok(())

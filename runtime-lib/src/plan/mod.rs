@@ -197,7 +197,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         has_cgroup: cgroup.is_made(),
         request,
     };
-    let init = parts.init_steps(&mut descriptors)?;
+    let init = countable(parts.init_steps(&mut descriptors)?)?;
     Ok(Plan {
         id: request.id.to_owned(),
         oci_version: spec.version().clone(),
@@ -242,6 +242,17 @@ fn check_kernel(facts: &Facts) -> Result<(), PlanError> {
     }
     let rule =
         format!("teu needs Linux {} or later; this is {}", KernelVersion::OLDEST, facts.kernel);
+    Err(PlanError::unsupported("", rule))
+}
+
+/// teu-init tells the step that failed by a number of sixteen bits, of which the last is taken.
+fn countable(init: Vec<InitStep>) -> Result<Vec<InitStep>, PlanError> {
+    const LARGEST: usize = u16::MAX as usize - 1;
+    if init.len() <= LARGEST {
+        return Ok(init);
+    }
+    let rule =
+        format!("this takes {} steps inside the container; {LARGEST} are possible", init.len());
     Err(PlanError::unsupported("", rule))
 }
 
@@ -314,5 +325,13 @@ fn bind_propagation(root_propagation: Option<u64>, namespaces: &Namespaces) -> u
     }
 }
 
+#[cfg(any(test, fuzzing))]
+mod decode;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod invariants;
+#[cfg(test)]
+mod made_up;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,11 @@
 //! Whole plans: golden texts, and what must be true of every one.
 
-use super::step::{HostOp, InitOp, InitStep, Rendezvous};
+use super::invariants::finishes;
+use super::step::{HostOp, InitOp, Rendezvous};
 use super::*;
 use crate::facts::Security;
 use crate::facts::testing::facts;
 use serde_json::{Value, json};
-use std::collections::VecDeque;
 
 pub(super) fn request(waits_for_start: bool) -> Request<'static> {
     Request {
@@ -127,7 +127,7 @@ fn plan_or_refusal(name: &str, text: &str) -> String {
 }
 
 /// Every configuration in a directory of the fixtures: its name, the text, and the golden file beside it.
-fn golden_files(directory: &str) -> Vec<(String, String, PathBuf)> {
+pub(super) fn golden_files(directory: &str) -> Vec<(String, String, PathBuf)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(directory);
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -163,42 +163,6 @@ fn golden_plans_are_as_they_were() {
         "plans changed; if that is meant, run again with UPDATE_GOLDEN=1:\n{}",
         changed.join("\n")
     );
-}
-
-/// Runs both lists against each other. Messages never block their sender, so each side is a sequence of "says" and "hears".
-fn finishes(host: &[HostOp], init: &[InitStep]) -> bool {
-    let (mut to_init, mut to_host) = (VecDeque::new(), VecDeque::new());
-    let (mut host, mut init) = (VecDeque::from_iter(host), VecDeque::from_iter(init));
-    loop {
-        let before = (host.len(), init.len());
-        while let Some(step) = host.front() {
-            match step {
-                HostOp::Release(point) => to_init.push_back(*point),
-                HostOp::AwaitInit(point) if to_host.front() != Some(point) => break,
-                HostOp::AwaitInit(_) => drop(to_host.pop_front()),
-                HostOp::ReceiveConsole if to_host.front() != Some(&Rendezvous::ConsoleSent) => {
-                    break;
-                }
-                HostOp::ReceiveConsole => drop(to_host.pop_front()),
-                _ => {}
-            }
-            host.pop_front();
-        }
-        while let Some(step) = init.front() {
-            match &step.op {
-                InitOp::Notify(point) => to_host.push_back(*point),
-                InitOp::Reclone { .. } => to_host.push_back(Rendezvous::Recloned),
-                InitOp::SendConsole => to_host.push_back(Rendezvous::ConsoleSent),
-                InitOp::Await(point) if to_init.front() != Some(point) => break,
-                InitOp::Await(_) => drop(to_init.pop_front()),
-                _ => {}
-            }
-            init.pop_front();
-        }
-        if before == (host.len(), init.len()) {
-            return host.is_empty() && init.is_empty() && to_init.is_empty() && to_host.is_empty();
-        }
-    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! [`tolerant`] mends the document and parses again; a document that is right never pays for that. An error names the place
 //! as a JSON pointer, what stands there, and the rule.
 
+mod null_bytes;
 mod position;
 mod tolerant;
 
@@ -69,9 +70,12 @@ fn unreadable(path: &Path, error: &io::Error) -> PlanError {
 
 /// Parses a configuration.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Loaded, PlanError> {
+    null_bytes::refuse(bytes)?;
+    // The types would take a list for an object, its elements for the members in their order.
+    let is_list = bytes.trim_ascii_start().starts_with(b"[");
     match serde_json::from_slice::<Spec>(bytes) {
-        Ok(spec) => Ok(Loaded { spec, warnings: Vec::new() }),
-        Err(_) => tolerant::parse(bytes),
+        Ok(spec) if !is_list => Ok(Loaded { spec, warnings: Vec::new() }),
+        _ => tolerant::parse(bytes),
     }
 }
 
@@ -85,6 +89,12 @@ mod tests {
             let error = parse(text.as_bytes()).unwrap_err();
             assert!(error.to_string().contains("EOF while parsing"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_list_is_no_configuration() {
+        let error = parse(b" []").unwrap_err();
+        assert_eq!(error.rule, "config.json must be a JSON object");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Loaded, PlanError> {
         return Err(PlanError::invalid("", "config.json must be a JSON object"));
     }
     let mut warnings = Vec::new();
+    drop_other_platforms(&mut document);
     if let Some(process) = document.get_mut("process").and_then(Value::as_object_mut) {
         fill_defaults(process);
         drop_unknown_capabilities(process, &mut warnings);
@@ -23,6 +24,15 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Loaded, PlanError> {
     serde_json::from_slice::<Spec>(text.as_bytes())
         .map(|spec| Loaded { spec, warnings })
         .map_err(|error| explain(&document, text.as_bytes(), &error))
+}
+
+/// Sections for other platforms (spec.md#platforms), which nobody reads on Linux: what is wrong in one is not wrong here.
+const OTHER_PLATFORMS: &[&str] = &["solaris", "windows", "vm", "zos", "freebsd"];
+
+fn drop_other_platforms(document: &mut Value) {
+    if let Some(members) = document.as_object_mut() {
+        members.retain(|name, _| !OTHER_PLATFORMS.contains(&name.as_str()));
+    }
 }
 
 /// Fields that runc's types leave at zero when absent. The planner refuses an empty `cwd` by its own rule.
@@ -73,7 +83,14 @@ fn rename_scheduler_flags(process: &mut Map<String, Value>) {
 
 /// The parser's complaint with the place as a JSON pointer and the value that stands there.
 fn explain(document: &Value, text: &[u8], error: &serde_json::Error) -> PlanError {
-    let pointer = pointer_at(text, error.line(), error.column());
+    let mut pointer = pointer_at(text, error.line(), error.column());
+    // At the opening bracket of an empty array there is no first element to complain of.
+    if let Some((list, _)) = pointer.rsplit_once('/')
+        && document.pointer(&pointer).is_none()
+        && document.pointer(list).is_some_and(Value::is_array)
+    {
+        pointer = list.to_owned();
+    }
     let whole = error.to_string();
     // The position is in the mended text, which nobody but this function has seen; the pointer says it better.
     let rule = whole.split(" at line ").next().unwrap_or(&whole);
@@ -157,6 +174,14 @@ mod tests {
             let text = format!(r#"{{"ociVersion":"1.3.0",{fields}}}"#);
             let error = parse(text.as_bytes()).unwrap_err();
             assert!(error.rule.starts_with(words), "{fields}: {error}");
+        }
+    }
+
+    #[test]
+    fn sections_for_other_platforms_are_not_read() {
+        for section in OTHER_PLATFORMS {
+            let text = format!(r#"{{"ociVersion":"1.3.0","{section}":{{"kernel":7}}}}"#);
+            assert_eq!(loaded(&text).spec.version(), "1.3.0", "{section}");
         }
     }
 
