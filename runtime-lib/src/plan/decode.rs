@@ -26,6 +26,8 @@ const POINTS: &[Rendezvous] = &[
     Rendezvous::RootBuilt,
     Rendezvous::HooksDone,
     Rendezvous::ConsoleSent,
+    Rendezvous::NetworkEntered,
+    Rendezvous::NetDevicesMoved,
 ];
 
 /// The steps of a program, and the number of its slot zero. An error says what is wrong with it.
