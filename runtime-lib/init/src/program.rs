@@ -306,6 +306,9 @@ ops! {
     /// Gives up the caller's supplementary groups, unless the user namespace forbids that (user_namespaces(7)); then a later
     /// [`SetGroups`](Op::SetGroups) must not ask for any. No arguments.
     DropGroups = 81,
+    /// Makes a mount and then attaches it, also over one of the same filesystem, where mount(2) says `EBUSY`. Arguments: path, text
+    /// type, `MOUNT_ATTR_*`.
+    MountDetached = 82,
     /// Starts a session keyring that nobody else has (keyctl(2)). No arguments.
     NewSessionKeyring = 100,
 }

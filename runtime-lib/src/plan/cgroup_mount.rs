@@ -4,6 +4,7 @@
 
 use super::cgroup::{CgroupPlan, HierarchyPlan};
 use super::descriptors::Descriptors;
+use super::mount_options;
 use super::mounts::CgroupMount;
 use super::namespaces::Namespaces;
 use super::step::{Attributes, DescriptorKind, InitOp, InitStep};
@@ -21,6 +22,8 @@ pub(super) struct Wanted<'a> {
     pub(super) pointer: &'a str,
     /// Whether the caller is not root of the host.
     pub(super) unprivileged: bool,
+    /// Whether a bind mount reaches here, and may have brought the host's cgroup mount along.
+    pub(super) over_bind: bool,
 }
 
 impl Wanted<'_> {
@@ -97,11 +100,16 @@ fn unified(
     namespaces: &Namespaces,
     descriptors: &mut Descriptors,
 ) -> InitStep {
-    let may_mount = namespaces.shares(LinuxNamespaceType::User)
-        || !namespaces.shares(LinuxNamespaceType::Cgroup);
+    let host_root = namespaces.shares(LinuxNamespaceType::User) && !wanted.unprivileged;
+    let may_mount = host_root || !namespaces.shares(LinuxNamespaceType::Cgroup);
     match cgroup.hierarchies.first() {
         Some(hierarchy) if !may_mount => {
             bind(wanted, wanted.destination.to_owned(), &hierarchy.mount_point, descriptors)
+        }
+        _ if wanted.over_bind => {
+            let attributes = Attributes(mount_options::attributes(wanted.flags));
+            let destination = wanted.destination.to_owned();
+            step(wanted, InitOp::MountDetached { destination, kind: "cgroup2", attributes })
         }
         _ => filesystem(
             wanted,
@@ -182,6 +190,7 @@ mod tests {
             flags: libc::MS_RDONLY,
             pointer: "/mounts/0",
             unprivileged: false,
+            over_bind: false,
         };
         let mount = plan(&wanted, &cgroup, &namespaces, &mut Descriptors::new(0));
         mount.steps.iter().chain(&mount.last).map(|step| step.op.to_string()).collect()

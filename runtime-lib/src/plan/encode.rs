@@ -231,6 +231,10 @@ impl<'a> Data<'a> {
                 let path = self.put(path.as_os_str().as_bytes().iter().copied().chain([0]));
                 (Op::OpenTree, &[number(*fd), path, flags, *propagation])
             }
+            InitOp::MountDetached { destination, kind, attributes } => {
+                let kind = self.owned_text(kind);
+                (Op::MountDetached, &[self.text(destination), kind, attributes.0.set])
+            }
             InitOp::DropGroups => (Op::DropGroups, &[]),
             InitOp::AttachRoot { at } => (Op::AttachRoot, &[self.text(at)]),
             InitOp::MountFilesystem {

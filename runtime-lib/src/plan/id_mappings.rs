@@ -199,7 +199,7 @@ fn refuse_unmapped_mounts(
                 let id = option.strip_prefix(name).and_then(|id| id.parse().ok());
                 if id.is_some_and(|id| !is_mapped(id, maps)) {
                     let rule = format!(
-                        "cannot specify {name} mount options for unmapped {what} in rootless containers"
+                        "cannot specify {option} mount option for rootless container: no such {what} in its user namespace"
                     );
                     let pointer = format!("/mounts/{index}/options");
                     return Err(PlanError::invalid(pointer, rule).value(option));

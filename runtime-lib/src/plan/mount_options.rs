@@ -204,6 +204,11 @@ impl Options {
     }
 }
 
+/// Flags of mount(2) as attributes of a new mount.
+pub(super) fn attributes(flags: u64) -> MountAttributes {
+    Options { set: flags, ..Options::default() }.bind_attributes()
+}
+
 /// The bits that a set attribute takes the place of.
 fn field(attributes: u64) -> u64 {
     let is_time = attributes & ATIME != 0 || attributes == libc::MOUNT_ATTR_RELATIME;

@@ -47,6 +47,18 @@ pub(super) struct Mounts {
     pub(super) foreign_dev: bool,
 }
 
+impl Mounts {
+    /// Whether a tree of the host is attached at `destination` or above it.
+    fn binds_above(&self, destination: &str) -> bool {
+        self.steps.iter().any(|step| match &step.op {
+            InitOp::AttachTree { destination: above, .. } => {
+                Path::new(destination).starts_with(above)
+            }
+            _ => false,
+        })
+    }
+}
+
 /// Plans all mounts.
 pub(super) fn plan(
     mounts: &[Mount],
@@ -103,6 +115,7 @@ impl Entry<'_> {
                 flags: self.options.set,
                 pointer: &self.pointer,
                 unprivileged: context.unprivileged,
+                over_bind: planned.binds_above(&self.destination),
             };
             let cgroup =
                 cgroup_mount::plan(&wanted, context.cgroup, context.namespaces, descriptors);

@@ -89,8 +89,46 @@ fn without_permission_there_is_no_cgroup_and_what_is_shown_of_others_is_read_onl
     let own = Facts { cgroup: v2_at("user.slice/a/b"), cgroup_refusal: None, ..user() };
     let v2 = shown(&own);
     assert!(v2.len() == 1 && v2.iter().all(|words| words.contains("(ro")), "{v2:?}");
+    assert!(v2.iter().all(|words| words.starts_with("bind ")), "{v2:?}");
     let root = Facts { cgroup: v2_at("a/b"), ..facts() };
     assert!(shown(&root).iter().all(|words| !words.contains("(ro")));
+}
+
+#[test]
+fn the_cgroup_filesystem_is_mounted_by_its_namespaces_owner_only() {
+    let shared = spec(|config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != "user");
+        config["linux"].as_object_mut().unwrap().remove("uidMappings");
+        config["linux"].as_object_mut().unwrap().remove("gidMappings");
+        config["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/sys");
+    });
+    let own = spec(|config| {
+        config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "cgroup"}));
+        config["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/sys");
+    });
+    let over_sys = spec(|config| {
+        config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "cgroup"}));
+    });
+    let cgroup = v2_at("a/b");
+    let nested = Facts { in_user_namespace: true, cgroup: cgroup.clone(), ..facts() };
+    let root = Facts { cgroup: cgroup.clone(), ..facts() };
+    let user = Facts { cgroup, cgroup_refusal: None, ..user() };
+    for (spec, facts, begin) in [
+        (&shared, &root, "mount cgroup2 at /sys/fs/cgroup"),
+        (&shared, &nested, "bind /sys/fs/cgroup at /sys/fs/cgroup"),
+        (&own, &user, "mount cgroup2 at /sys/fs/cgroup"),
+        (&own, &nested, "mount cgroup2 at /sys/fs/cgroup"),
+    ] {
+        let plan = plan_of(spec, facts).unwrap();
+        let all: Vec<_> = plan.init.iter().map(|step| step.op.to_string()).collect();
+        assert!(all.iter().any(|words| words.starts_with(begin)), "{begin}: {all:#?}");
+    }
+    // The tree of /sys brings the host's mount of the same filesystem, over which mount(2) mounts no second one.
+    let plan = plan_of(&over_sys, &user).unwrap();
+    let detached =
+        |step: &&super::super::step::InitStep| matches!(step.op, InitOp::MountDetached { .. });
+    assert_eq!(plan.init.iter().filter(detached).count(), 1);
 }
 
 #[test]

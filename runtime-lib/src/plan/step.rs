@@ -460,6 +460,8 @@ pub(crate) enum InitOp {
         /// Take over the mode of the directory that it covers.
         inherit_mode: bool,
     },
+    /// Mount a filesystem where the same one may be mounted already.
+    MountDetached { destination: String, kind: &'static str, attributes: Attributes },
     /// Attach a tree that the host opened.
     AttachTree { fd: i32, source: PathBuf, destination: String, attributes: Attributes },
     /// Check that a tree that was opened is this device.
@@ -606,6 +608,9 @@ impl fmt::Display for InitOp {
                 let mut options = flag_names(*flags);
                 options.extend((!data.is_empty()).then(|| data.clone()));
                 if options.is_empty() { Ok(()) } else { write!(f, " ({})", options.join(",")) }
+            }
+            Self::MountDetached { destination, kind, attributes } => {
+                write!(f, "mount {kind} at {destination}{attributes}, over what is mounted there")
             }
             Self::AttachTree { source, destination, attributes, .. } => {
                 write!(f, "bind {} at {destination}{attributes}", source.display())

@@ -64,6 +64,23 @@ pub(super) fn mount_filesystem(
     permissions.map_or(Ok(()), |mode| set_permissions(root, Text(path), mode))
 }
 
+/// Makes a mount of a filesystem and attaches it.
+pub(super) fn mount_detached(root: Fd, path: Text, kind: Text, attributes: u64) -> Outcome {
+    let target = destination(root, path, Create::DIRECTORY)?;
+    let tree = (|| {
+        let context = sys::fsopen(kind)?;
+        sys::fsconfig_create(context)?;
+        let tree = sys::fsmount(context, attributes as usize)?;
+        sys::close(context);
+        Ok(tree)
+    })();
+    let tree = tree.map_err(|errno| (Detail::Tree, errno))?;
+    let attached = sys::attach_tree(tree, target).map_err(|errno| (Detail::Attach, errno));
+    sys::close(target);
+    sys::close(tree);
+    attached
+}
+
 /// Gives the directory at `path` these permissions.
 fn set_permissions(root: Fd, path: Text, mode: u16) -> Outcome {
     let directory = open_directory(root, path).map_err(|errno| (Detail::Resolve, errno))?;
