@@ -307,7 +307,7 @@ ops! {
     /// [`SetGroups`](Op::SetGroups) must not ask for any. No arguments.
     DropGroups = 81,
     /// Makes a mount and then attaches it, also over one of the same filesystem, where mount(2) says `EBUSY`. Arguments: path, text
-    /// type, `MOUNT_ATTR_*`.
+    /// type, address of a [`MountAttributes`], of which those to set count.
     MountDetached = 82,
     /// Starts a session keyring that nobody else has (keyctl(2)). No arguments.
     NewSessionKeyring = 100,

@@ -285,6 +285,14 @@ impl Program<'_> {
                 no_symlinks: f & Create::NO_SYMLINKS != 0,
                 inherit_mode: f & Create::INHERIT_MODE != 0,
             },
+            Op::MountDetached => InitOp::MountDetached {
+                destination: self.text(a)?,
+                kind: match self.text(b)?.as_str() {
+                    "cgroup2" => "cgroup2",
+                    other => return Err(format!("a detached mount of {other}")),
+                },
+                attributes: self.attributes(c)?,
+            },
             Op::AttachTree => InitOp::AttachTree {
                 fd: fit(a)?,
                 source: PathBuf::new(),

@@ -233,7 +233,7 @@ impl<'a> Data<'a> {
             }
             InitOp::MountDetached { destination, kind, attributes } => {
                 let kind = self.owned_text(kind);
-                (Op::MountDetached, &[self.text(destination), kind, attributes.0.set])
+                (Op::MountDetached, &[self.text(destination), kind, self.attributes(&attributes.0)])
             }
             InitOp::DropGroups => (Op::DropGroups, &[]),
             InitOp::AttachRoot { at } => (Op::AttachRoot, &[self.text(at)]),

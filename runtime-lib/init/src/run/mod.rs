@@ -136,7 +136,9 @@ impl Interpreter {
             Op::WriteProc => self.write_proc(Text(a), Text(b), c),
             Op::SetPropagation => mounts::set_propagation(Text(a), b),
             Op::OpenTree => self.open_tree(fd(a), Text(b), c, d),
-            Op::MountDetached => mounts::mount_detached(self.root, Text(a), Text(b), c),
+            Op::MountDetached => {
+                mounts::mount_detached(self.root, Text(a), Text(b), &attributes(c))
+            }
             Op::AttachRoot => mounts::attach_root(self.root, Text(a)),
             Op::MountFilesystem => mounts::mount_filesystem(self.root, [a, b, c, d, e, f]),
             Op::AttachTree => mounts::attach_tree(self.root, fd(a), Text(b), &attributes(c)),

@@ -65,12 +65,17 @@ pub(super) fn mount_filesystem(
 }
 
 /// Makes a mount of a filesystem and attaches it.
-pub(super) fn mount_detached(root: Fd, path: Text, kind: Text, attributes: u64) -> Outcome {
+pub(super) fn mount_detached(
+    root: Fd,
+    path: Text,
+    kind: Text,
+    attributes: &MountAttributes,
+) -> Outcome {
     let target = destination(root, path, Create::DIRECTORY)?;
     let tree = (|| {
         let context = sys::fsopen(kind)?;
         sys::fsconfig_create(context)?;
-        let tree = sys::fsmount(context, attributes as usize)?;
+        let tree = sys::fsmount(context, attributes.set as usize)?;
         sys::close(context);
         Ok(tree)
     })();
