@@ -11,7 +11,7 @@ use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::{io, process};
@@ -331,6 +331,30 @@ fn security_executable_of_the_waiting_process_is_sealed() {
     let written = OpenOptions::new().write(true).open(&again);
     let written = written.and_then(|file| file.write_all_at(&byte, 0));
     assert!(written.is_err(), "the executable of the waiting process can be written to");
+}
+
+/// Standard streams change to the container's user, so that the user may open them again; a device of the host does not.
+#[test]
+fn security_devices_of_the_host_are_not_given_away() {
+    let mut c = Container::new();
+    let node = c.bundle.outside("host").join("null");
+    let made = process::Command::new("mknod").arg(&node).args(["c", "1", "3"]).status();
+    assert!(made.expect("mknod(1)").success());
+    c.bundle.map_users(100_000, 65_536);
+    c.bundle.ask(&["exit 0"]);
+    let streams: Vec<_> = (0..3)
+        .zip(std::iter::repeat_with(|| {
+            OpenOptions::new().read(true).write(true).open(&node).expect("a device")
+        }))
+        .collect();
+    let run = c.launch("run", &[]);
+    let outcome =
+        streams.into_iter().fold(run, |run, (number, file)| run.descriptor(file, number)).run();
+    assert_eq!(outcome.code(), 0, "{outcome}");
+    let owner = fs::metadata(&node).expect("the device").uid();
+    let given =
+        c.runtime().differs("crun", "1.8: gives the host's /dev/null to the container's user");
+    assert_eq!(owner, if given { 100_000 } else { 0 });
 }
 
 /// CVE-2021-43784: mappings in a list too long for a 16-bit length.
