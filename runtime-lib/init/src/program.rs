@@ -229,9 +229,9 @@ ops! {
     /// replaced when the third argument is 1. Arguments: text name, text target, replace.
     MakeLink = 24,
     /// Hides a path: `/dev/null` over a file, an empty read-only directory over a directory. A path that is not there is skipped.
-    /// Argument: path.
+    /// Arguments: path, [`Below`].
     MaskPath = 25,
-    /// Makes a path read-only by a mount of itself. A path that is not there is skipped. Argument: path.
+    /// Makes a path read-only by a mount of itself. A path that is not there is skipped. Arguments: path, [`Below`].
     ReadonlyPath = 26,
     /// Makes the root filesystem `/` and lets go of the old one (pivot_root(2)). No arguments.
     PivotRoot = 27,
@@ -373,6 +373,24 @@ impl Create {
     pub const NO_SYMLINKS: u64 = 2;
     /// Give the root of the mounted filesystem the mode of the directory that it covers, if there is one.
     pub const INHERIT_MODE: u64 = 4;
+    /// Remember the mounted procfs, in which paths are hidden later ([`Below::PROC`]).
+    pub const KEEP_PROC: u64 = 256;
+    /// The same for sysfs ([`Below::SYS`]).
+    pub const KEEP_SYS: u64 = 512;
+}
+
+/// Where a path that is to be hidden or made read-only begins. Not every one begins at the root filesystem: between the mount of
+/// /proc and the protection of what is in it, somebody who shares the root filesystem may have put something else in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Below;
+
+impl Below {
+    /// At the root filesystem.
+    pub const ROOT: u64 = 0;
+    /// At the procfs that was kept ([`Create::KEEP_PROC`]).
+    pub const PROC: u64 = 1;
+    /// At the sysfs that was kept ([`Create::KEEP_SYS`]).
+    pub const SYS: u64 = 2;
 }
 
 /// The change that mount_setattr(2) makes, as `struct mount_attr` says it, and how far it goes.

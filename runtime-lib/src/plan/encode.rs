@@ -1,11 +1,11 @@
 //! Steps of teu-init to the bytes of an init program (the layout is [`teu_init::program`]).
 
 use super::hooks::{ContainerHook, HookKind};
-use super::step::{InitOp, InitStep};
+use super::step::{Below, InitOp, InitStep, Protected};
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use teu_init::program::{
-    ADDRESS, Create, ErrnoText, Header, HookProgram, MAGIC, MountAttributes, Op, Open,
+    self, ADDRESS, Create, ErrnoText, Header, HookProgram, MAGIC, MountAttributes, Op, Open,
     SchedulerAttributes, Step,
 };
 
@@ -54,6 +54,15 @@ pub(crate) fn encode(steps: &[InitStep], fd_base: i32) -> Vec<u8> {
     }
     program.extend_from_slice(&data.bytes);
     program
+}
+
+/// Whether a mount is one of those in which paths are protected later.
+fn keep(kind: &str, destination: &str) -> u64 {
+    match Below::of_mount(kind, destination) {
+        Some(Below::Proc) => Create::KEEP_PROC,
+        Some(Below::Sys) => Create::KEEP_SYS,
+        Some(Below::Root) | None => 0,
+    }
 }
 
 /// What stands behind the steps. Addresses are final as soon as something is put here.
@@ -164,6 +173,16 @@ impl<'a> Data<'a> {
         ])
     }
 
+    /// A path, and where it begins.
+    fn protected(&mut self, path: &'a Protected) -> [u64; 2] {
+        let below = match path.below {
+            Below::Root => program::Below::ROOT,
+            Below::Proc => program::Below::PROC,
+            Below::Sys => program::Below::SYS,
+        };
+        [self.text(path.rest()), below]
+    }
+
     /// The words for what exec may say, when nobody but the container's stderr listens.
     fn errno_texts(&mut self) -> (u64, u64) {
         let mut words = Vec::new();
@@ -248,7 +267,8 @@ impl<'a> Data<'a> {
             } => {
                 let data = if data.is_empty() { 0 } else { self.text(data) };
                 let create = if *no_symlinks { Create::NO_SYMLINKS } else { 0 }
-                    | if *inherit_mode { Create::INHERIT_MODE } else { 0 };
+                    | if *inherit_mode { Create::INHERIT_MODE } else { 0 }
+                    | keep(kind, destination);
                 (
                     Op::MountFilesystem,
                     &[
@@ -282,8 +302,8 @@ impl<'a> Data<'a> {
             InitOp::MakeLink { name, target, replace } => {
                 (Op::MakeLink, &[self.text(name), self.text(target), u64::from(*replace)])
             }
-            InitOp::MaskPath(path) => (Op::MaskPath, &[self.text(path)]),
-            InitOp::ReadonlyPath(path) => (Op::ReadonlyPath, &[self.text(path)]),
+            InitOp::MaskPath(path) => (Op::MaskPath, &self.protected(path)),
+            InitOp::ReadonlyPath(path) => (Op::ReadonlyPath, &self.protected(path)),
             InitOp::PivotRoot => (Op::PivotRoot, &[]),
             InitOp::SetHostname(name) => (Op::SetHostname, &[self.text(name), name.len() as u64]),
             InitOp::SetDomainname(name) => {
@@ -373,7 +393,10 @@ mod tests {
 
     #[test]
     fn equal_strings_share_a_place() {
-        let step = |path: &str| InitStep::from(InitOp::MaskPath(path.to_owned()));
+        let step = |path: &str| {
+            let path = Protected { path: path.to_owned(), below: Below::Root };
+            InitStep::from(InitOp::MaskPath(path))
+        };
         let program = encode(&[step("/a"), step("/a"), step("/b")], 3);
         let at = |index: u64| {
             word(

@@ -2,21 +2,22 @@
 
 use super::mount_options;
 use super::mounts::container_path;
-use super::step::{Attributes, InitOp, InitStep};
+use super::step::{Attributes, Below, InitOp, InitStep, Protected};
 use crate::error::PlanError;
 use oci_spec::runtime::Spec;
 use std::collections::HashSet;
 use std::path::Path;
 use teu_init::program::MountAttributes;
 
-/// The steps that protect parts of the filesystem: read-only first, then masked, so that a masked path stays masked.
-pub(super) fn path_steps(spec: &Spec) -> Result<Vec<InitStep>, PlanError> {
+/// The steps that protect parts of the filesystem: read-only first, then masked, so that a masked path stays masked. `mounts` are
+/// the steps before them.
+pub(super) fn path_steps(spec: &Spec, mounts: &[InitStep]) -> Result<Vec<InitStep>, PlanError> {
     let linux = spec.linux().as_ref();
     let readonly = linux.and_then(|linux| linux.readonly_paths().as_deref()).unwrap_or_default();
     let masked = linux.and_then(|linux| linux.masked_paths().as_deref()).unwrap_or_default();
     let mut steps = Vec::new();
-    add(&mut steps, readonly, "/linux/readonlyPaths", InitOp::ReadonlyPath)?;
-    add(&mut steps, masked, "/linux/maskedPaths", InitOp::MaskPath)?;
+    add(&mut steps, readonly, "/linux/readonlyPaths", InitOp::ReadonlyPath, mounts)?;
+    add(&mut steps, masked, "/linux/maskedPaths", InitOp::MaskPath, mounts)?;
     Ok(steps)
 }
 
@@ -24,7 +25,8 @@ fn add(
     steps: &mut Vec<InitStep>,
     paths: &[String],
     field: &str,
-    op: fn(String) -> InitOp,
+    op: fn(Protected) -> InitOp,
+    mounts: &[InitStep],
 ) -> Result<(), PlanError> {
     let mut known = HashSet::new();
     for (index, path) in paths.iter().enumerate() {
@@ -32,12 +34,31 @@ fn add(
         if !path.starts_with('/') {
             return Err(PlanError::invalid(pointer, "the path must be absolute").value(path));
         }
-        let clean = container_path(Path::new(path), &pointer)?;
-        if known.insert(clean.clone()) {
-            steps.push(InitStep::new(op(clean), pointer));
+        let path = container_path(Path::new(path), &pointer)?;
+        if known.insert(path.clone()) {
+            let below = below(&path, mounts);
+            steps.push(InitStep::new(op(Protected { path, below }), pointer));
         }
     }
     Ok(())
+}
+
+/// The filesystem in which a path is to be found: what the last mount at /proc or /sys has put there, if it is the kernel's.
+fn below(path: &str, mounts: &[InitStep]) -> Below {
+    let inside = |below: &Below| {
+        path.strip_prefix(below.place()).is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'))
+    };
+    let Some(below) = [Below::Proc, Below::Sys].into_iter().find(inside) else {
+        return Below::Root;
+    };
+    let last = mounts.iter().rev().find_map(|step| match &step.op {
+        InitOp::MountFilesystem { kind, destination, .. } if destination == below.place() => {
+            Some(Below::of_mount(kind, destination))
+        }
+        InitOp::AttachTree { destination, .. } if destination == below.place() => Some(None),
+        _ => None,
+    });
+    last.flatten().unwrap_or(Below::Root)
 }
 
 /// `root.readonly`.
@@ -81,14 +102,51 @@ mod tests {
         let spec =
             spec(r#"{"maskedPaths":["/proc/kcore","/proc/kcore"],"readonlyPaths":["/proc/sys"]}"#);
         let words: Vec<_> =
-            path_steps(&spec).unwrap().iter().map(|step| step.op.to_string()).collect();
+            path_steps(&spec, &[]).unwrap().iter().map(|step| step.op.to_string()).collect();
         assert_eq!(words, ["make /proc/sys read-only", "hide /proc/kcore"]);
+    }
+
+    #[test]
+    fn paths_of_the_kernels_filesystems_are_found_in_what_was_mounted_there() {
+        let mount = |destination: &str, kind: &str| {
+            InitStep::from(InitOp::MountFilesystem {
+                destination: destination.to_owned(),
+                kind: kind.to_owned(),
+                source: kind.to_owned(),
+                flags: 0,
+                data: String::new(),
+                no_symlinks: true,
+                inherit_mode: false,
+            })
+        };
+        let bind = |destination: &str| {
+            InitStep::from(InitOp::AttachTree {
+                fd: 9,
+                source: "/x".into(),
+                destination: destination.to_owned(),
+                attributes: Attributes(MountAttributes::default()),
+            })
+        };
+        let mounts =
+            [mount("/proc", "proc"), mount("/sys", "sysfs"), bind("/sys"), mount("/p", "proc")];
+        for (path, wanted) in [
+            ("/proc/keys", Below::Proc),
+            ("/proc", Below::Root),
+            ("/process/keys", Below::Root),
+            ("/p/keys", Below::Root),
+            ("/sys/firmware", Below::Root),
+        ] {
+            assert_eq!(below(path, &mounts), wanted, "{path}");
+        }
+        assert_eq!(below("/proc/keys", &[]), Below::Root);
+        let keys = Protected { path: "/proc/keys".to_owned(), below: Below::Proc };
+        assert_eq!(keys.rest(), "/keys");
     }
 
     #[test]
     fn relative_paths_and_unknown_propagation_are_refused() {
         assert_eq!(
-            path_steps(&spec(r#"{"maskedPaths":["proc"]}"#)).unwrap_err().pointer,
+            path_steps(&spec(r#"{"maskedPaths":["proc"]}"#), &[]).unwrap_err().pointer,
             "/linux/maskedPaths/0"
         );
         assert!(root_propagation(&spec(r#"{"rootfsPropagation":"sideways"}"#)).is_err());

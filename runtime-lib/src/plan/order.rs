@@ -300,7 +300,7 @@ impl Parts<'_> {
         steps.extend(self.process.make_cwd());
         // Before anything becomes read-only or hidden: they come to change what is there, and nothing that they mount stays in sight.
         self.run_hooks(steps);
-        steps.extend(hardening::path_steps(self.spec)?);
+        steps.extend(hardening::path_steps(self.spec, &self.mounts.steps)?);
         // After everything that makes files in them.
         steps.extend_from_slice(&self.mounts.last);
         steps.extend(hardening::root_step(self.spec));

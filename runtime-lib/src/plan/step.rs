@@ -383,6 +383,54 @@ impl fmt::Display for Attributes {
     }
 }
 
+/// A path that is hidden or made read-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Protected {
+    /// Path in the container.
+    pub(crate) path: String,
+    /// Whose root it begins at, as far as it is resolved.
+    pub(crate) below: Below,
+}
+
+impl Protected {
+    /// The path as it is resolved there.
+    pub(crate) fn rest(&self) -> &str {
+        self.path.strip_prefix(self.below.place()).unwrap_or(&self.path)
+    }
+}
+
+/// The filesystems in which paths are protected. Those of the kernel are known from when they were mounted; their names may lead
+/// elsewhere by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) enum Below {
+    /// The root filesystem.
+    Root,
+    /// The procfs at /proc.
+    Proc,
+    /// The sysfs at /sys.
+    Sys,
+}
+
+impl Below {
+    /// Where a filesystem of this kind is the one that is meant.
+    pub(crate) fn of_mount(kind: &str, destination: &str) -> Option<Self> {
+        match (kind, destination) {
+            ("proc", "/proc") => Some(Self::Proc),
+            ("sysfs", "/sys") => Some(Self::Sys),
+            _ => None,
+        }
+    }
+
+    /// Its mount point, without a slash at the end.
+    pub(crate) fn place(self) -> &'static str {
+        match self {
+            Self::Root => "",
+            Self::Proc => "/proc",
+            Self::Sys => "/sys",
+        }
+    }
+}
+
 /// What teu-init does in one step. Each variant is one operation of [`teu_init::program::Op`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "op", content = "with")]
@@ -479,9 +527,9 @@ pub(crate) enum InitOp {
     /// Make a symbolic link.
     MakeLink { name: String, target: String, replace: bool },
     /// Hide a path.
-    MaskPath(String),
+    MaskPath(Protected),
     /// Make a path read-only.
-    ReadonlyPath(String),
+    ReadonlyPath(Protected),
     /// Make the root filesystem `/`.
     PivotRoot,
     /// Set the host name.
@@ -635,8 +683,8 @@ impl fmt::Display for InitOp {
                 write!(f, "make device {name} ({major}:{minor}, mode {:04o})", mode & 0o7777)
             }
             Self::MakeLink { name, target, .. } => write!(f, "link {name} to {target}"),
-            Self::MaskPath(path) => write!(f, "hide {path}"),
-            Self::ReadonlyPath(path) => write!(f, "make {path} read-only"),
+            Self::MaskPath(Protected { path, .. }) => write!(f, "hide {path}"),
+            Self::ReadonlyPath(Protected { path, .. }) => write!(f, "make {path} read-only"),
             Self::PivotRoot => f.write_str(
                 "swap roots: the root filesystem becomes / and the host's is let go (pivot_root)",
             ),

@@ -46,6 +46,8 @@ pub struct Interpreter {
     labels: [Option<Fd>; 2],
     /// The security label of what hides directories.
     hidden_label: Option<Text>,
+    /// The container's procfs and sysfs, as they were mounted.
+    kept: mounts::Kept,
     /// The container's terminal, from its opening to its adoption.
     console: Option<console::Console>,
     /// Whether the user namespace forbids setgroups(2).
@@ -84,6 +86,7 @@ pub fn run(fd_base: i32) -> ! {
         proc: None,
         labels: [None; 2],
         hidden_label: None,
+        kept: mounts::Kept::default(),
         console: None,
         groups_denied: false,
         in_cwd: false,
@@ -140,7 +143,7 @@ impl Interpreter {
                 mounts::mount_detached(self.root, Text(a), Text(b), &attributes(c))
             }
             Op::AttachRoot => mounts::attach_root(self.root, Text(a)),
-            Op::MountFilesystem => mounts::mount_filesystem(self.root, [a, b, c, d, e, f]),
+            Op::MountFilesystem => self.mount_filesystem([a, b, c, d, e, f]),
             Op::AttachTree => mounts::attach_tree(self.root, fd(a), Text(b), &attributes(c)),
             Op::SetMountAttributes => mounts::set_attributes(self.root, Text(a), &attributes(b)),
             Op::SetMountPropagation => mounts::set_mount_propagation(self.root, Text(a), b),
@@ -148,8 +151,8 @@ impl Interpreter {
             Op::EnterDirectory => self.enter_directory(Text(a)),
             Op::MakeNode => files::make_node(self.directory, Text(a), b, c, d, e),
             Op::MakeLink => files::make_link(self.directory, Text(a), Text(b), c == 1),
-            Op::MaskPath => self.mask_path(Text(a)),
-            Op::ReadonlyPath => mounts::readonly_path(self.root, Text(a)),
+            Op::MaskPath => self.mask_path(Text(a), b),
+            Op::ReadonlyPath => mounts::readonly_path(self.below(b)?, Text(a)),
             Op::PivotRoot => mounts::pivot_root(self.root),
             Op::SetHostname => sys::sethostname(Text(a), b).map_err(refused),
             Op::SetDomainname => sys::setdomainname(Text(a), b).map_err(refused),

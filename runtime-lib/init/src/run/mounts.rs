@@ -1,13 +1,20 @@
 //! Steps that change the mount namespace.
 
-use super::rootfs::{destination, open_directory, permissions, resolve, resolve_nofollow};
+use super::rootfs::{
+    destination, resolve, resolve_directory, resolve_nofollow, resolve_without_links,
+};
 use super::{Failure, Interpreter, Outcome, refused};
-use crate::program::{Create, Detail, MountAttributes, Open};
+use crate::program::{Below, Create, Detail, MountAttributes, Open};
 use crate::sys::{self, Errno, Fd, Text};
 
 /// `MOUNT_ATTR_RDONLY`, `MOUNT_ATTR_NOSUID`, `MOUNT_ATTR_NODEV`, `MOUNT_ATTR_NOEXEC`.
 const ATTR_RDONLY: u64 = 1;
 const ATTR_HIDDEN: usize = 1 | 2 | 4 | 8;
+/// `PROC_SUPER_MAGIC` and `SYSFS_MAGIC` of linux/magic.h.
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+const SYSFS_MAGIC: u64 = 0x6265_6572;
+/// As long as the options of a filesystem may be (mount(2)).
+const PAGE: usize = 4096;
 /// `AT_RECURSIVE`.
 const RECURSIVE: u64 = 0x8000;
 
@@ -47,23 +54,6 @@ pub(super) fn attach_root(root: Fd, path: Text) -> Outcome {
     sys::fchdir(root).map_err(refused)
 }
 
-/// Mounts a filesystem onto its destination. The destination is entered and named `.`: mount(2) takes no descriptor, and this way
-/// needs no procfs.
-pub(super) fn mount_filesystem(
-    root: Fd,
-    [path, kind, source, flags, data, create]: [u64; 6],
-) -> Outcome {
-    let inherits = create & Create::INHERIT_MODE != 0;
-    let permissions = if inherits { permissions(root, Text(path)) } else { None };
-    let target = destination(root, Text(path), create)?;
-    let mounted = sys::fchdir(target)
-        .and_then(|()| sys::mount(Text(source), Text::of(b".\0"), Text(kind), flags, Text(data)))
-        .map_err(|errno| (Detail::Attach, errno));
-    sys::close(target);
-    mounted?;
-    permissions.map_or(Ok(()), |mode| set_permissions(root, Text(path), mode))
-}
-
 /// Makes a mount of a filesystem and attaches it.
 pub(super) fn mount_detached(
     root: Fd,
@@ -84,14 +74,6 @@ pub(super) fn mount_detached(
     sys::close(target);
     sys::close(tree);
     attached
-}
-
-/// Gives the directory at `path` these permissions.
-fn set_permissions(root: Fd, path: Text, mode: u16) -> Outcome {
-    let directory = open_directory(root, path).map_err(|errno| (Detail::Resolve, errno))?;
-    let changed = sys::fchmod(directory, mode).map_err(|errno| (Detail::Attributes, errno));
-    sys::close(directory);
-    changed
 }
 
 /// Attaches a detached tree, its attributes changed while nobody can see it. What is missing at the destination is made as the
@@ -152,7 +134,57 @@ pub(super) fn pivot_root(root: Fd) -> Outcome {
     sys::chdir(Text::of(b"/\0")).map_err(refused)
 }
 
+/// Mounts whose roots are known by descriptor, whatever happens to their names.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    proc: Option<Fd>,
+    sys: Option<Fd>,
+}
+
 impl Interpreter {
+    /// Mounts a filesystem onto its destination. The destination is entered and named `.`: mount(2) takes no descriptor, and this way
+    /// needs no procfs.
+    pub(super) fn mount_filesystem(
+        &mut self,
+        [path, kind, source, flags, data, create]: [u64; 6],
+    ) -> Outcome {
+        // A directory that is only made now has no mode that means anything.
+        let inherits = create & Create::INHERIT_MODE != 0 && is_there(self.root, Text(path));
+        let target = destination(self.root, Text(path), create)?;
+        let mut room = [0; PAGE];
+        let data = if inherits {
+            sys::status(target)
+                .map_err(|errno| (Detail::Resolve, errno))
+                .and_then(|status| with_mode(&mut room, Text(data), status.mode & 0o7777))
+        } else {
+            Ok(Text(data))
+        };
+        let mounted = data.and_then(|data| {
+            sys::fchdir(target)
+                .and_then(|()| sys::mount(Text(source), Text::of(b".\0"), Text(kind), flags, data))
+                .map_err(|errno| (Detail::Attach, errno))
+        });
+        sys::close(target);
+        mounted?;
+        if create & Create::KEEP_PROC != 0 {
+            self.kept.proc = Some(root_of(self.root, Text(path), PROC_SUPER_MAGIC)?);
+        }
+        if create & Create::KEEP_SYS != 0 {
+            self.kept.sys = Some(root_of(self.root, Text(path), SYSFS_MAGIC)?);
+        }
+        Ok(())
+    }
+
+    /// Where paths of a [`Below`] begin.
+    pub(super) fn below(&self, below: u64) -> core::result::Result<Fd, Failure> {
+        let fd = match below {
+            Below::PROC => self.kept.proc,
+            Below::SYS => self.kept.sys,
+            _ => Some(self.root),
+        };
+        fd.ok_or((Detail::Verify, Errno::ENOENT))
+    }
+
     /// Copies the mount at `path` to the descriptor `number`. Its place in the propagation tree is settled before anybody can mount
     /// into it.
     pub(super) fn open_tree(
@@ -186,8 +218,8 @@ impl Interpreter {
     }
 
     /// Hides what is at `path`.
-    pub(super) fn mask_path(&mut self, path: Text) -> Outcome {
-        let target = match resolve(self.root, path) {
+    pub(super) fn mask_path(&mut self, path: Text, below: u64) -> Outcome {
+        let target = match resolve(self.below(below)?, path) {
             Ok(fd) => fd,
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
             Err(errno) => return Err((Detail::Resolve, errno)),
@@ -240,6 +272,47 @@ impl Interpreter {
         self.null = Some(fd);
         Ok(fd)
     }
+}
+
+/// Opens the root of the filesystem that was just mounted at `path`, and of no other: somebody who shares the root filesystem may have
+/// put something else there since.
+fn root_of(root: Fd, path: Text, magic: u64) -> core::result::Result<Fd, Failure> {
+    let fd = resolve_without_links(root, path).map_err(|errno| match errno {
+        Errno::ELOOP | Errno::ENOENT | Errno::ENOTDIR => (Detail::Verify, Errno(0)),
+        errno => (Detail::Resolve, errno),
+    })?;
+    match sys::filesystem_magic(fd) {
+        Ok(found) if found == magic => Ok(fd),
+        Ok(_) => Err((Detail::Verify, Errno(0))),
+        Err(errno) => Err((Detail::Resolve, errno)),
+    }
+}
+
+/// Whether there is a directory at `path`.
+fn is_there(root: Fd, path: Text) -> bool {
+    resolve_directory(root, path).map(sys::close).is_ok()
+}
+
+/// The options of a filesystem with `mode=` behind them. Set while nobody has seen the filesystem; its place is never looked for again.
+fn with_mode(room: &mut [u8; PAGE], data: Text, mode: u16) -> core::result::Result<Text, Failure> {
+    let too_long = (Detail::Attach, Errno::ENAMETOOLONG);
+    let options = if data == Text(0) {
+        &[]
+    } else {
+        // SAFETY: options in a program are NUL-terminated, and the program is never changed or unmapped.
+        #[allow(unsafe_code, reason = "text of the mapped program")]
+        unsafe { data.as_c_str() }.to_bytes()
+    };
+    let separator: &[u8] = if options.is_empty() { b"" } else { b"," };
+    let digits = [9, 6, 3, 0].map(|shift| b'0' + ((mode >> shift) & 7) as u8);
+    let parts = [options, separator, b"mode=", &digits, b"\0"];
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let place = room.get_mut(..length).ok_or(too_long)?;
+    let bytes = parts.into_iter().flatten();
+    for (slot, byte) in place.iter_mut().zip(bytes) {
+        *slot = *byte;
+    }
+    Ok(Text::of(room))
 }
 
 /// `S_ISDIR`.

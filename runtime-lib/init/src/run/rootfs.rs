@@ -37,6 +37,11 @@ pub(super) fn resolve_nofollow(root: Fd, path: Text) -> sys::Result<Fd> {
     open(root, path, O_NOFOLLOW, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
 }
 
+/// The same, where no component may be a link (`ELOOP`).
+pub(super) fn resolve_without_links(root: Fd, path: Text) -> sys::Result<Fd> {
+    open(root, path, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS)
+}
+
 /// Opens what `name` is in a directory, as a reference. A link is `ELOOP`.
 pub(super) fn resolve_name(directory: Fd, name: Text) -> sys::Result<Fd> {
     open(directory, name, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
@@ -81,19 +86,6 @@ pub(super) fn destination(root: Fd, path: Text, create: u64) -> core::result::Re
         Err(Errno::ELOOP | Errno::ENOTDIR) if symlinks != 0 => Err((Detail::Verify, Errno(0))),
         Err(errno) => Err((Detail::Resolve, errno)),
     }
-}
-
-/// The permissions of the directory `path`, `None` when it is not there.
-pub(super) fn permissions(root: Fd, path: Text) -> Option<u16> {
-    let fd = resolve_directory(root, path).ok()?;
-    let status = sys::status(fd).ok();
-    sys::close(fd);
-    status.map(|status| status.mode & 0o7777)
-}
-
-/// Opens the directory `path` for more than reference, so that its mode can be changed.
-pub(super) fn open_directory(root: Fd, path: Text) -> sys::Result<Fd> {
-    sys::openat2(root, path, O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
 }
 
 /// Makes the directory `path` and its parents; one that is there stays as it is.
