@@ -4,11 +4,11 @@
 
 use super::hooks::{ContainerHook, Hook, HookKind};
 use super::scheduling::SchedulerAttributes;
-use super::step::{Attributes, InitOp, Label, LabelFile, Rendezvous, Rlimit};
+use super::step::{Attributes, Below, InitOp, Label, LabelFile, Protected, Rendezvous, Rlimit};
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use teu_init::program::{ADDRESS, Create, MAGIC, MountAttributes, Op, Open};
+use teu_init::program::{self, ADDRESS, Create, MAGIC, MountAttributes, Op, Open};
 
 /// Bytes of the header and of a step, as teu-init reads them.
 const HEADER: usize = 32;
@@ -213,6 +213,17 @@ impl Program<'_> {
         }
     }
 
+    /// A path with where it begins.
+    fn protected(&self, path: u64, below: u64) -> Result<Protected, String> {
+        let below = match below {
+            program::Below::ROOT => Below::Root,
+            program::Below::PROC => Below::Proc,
+            program::Below::SYS => Below::Sys,
+            other => return Err(format!("a path below {other}")),
+        };
+        Ok(Protected { path: format!("{}{}", below.place(), self.text(path)?), below })
+    }
+
     #[allow(clippy::too_many_lines, reason = "a table: one arm for each operation")]
     fn step(&self, index: usize) -> Result<InitOp, String> {
         let start = HEADER + index * STEP;
@@ -317,8 +328,8 @@ impl Program<'_> {
             Op::MakeLink => {
                 InitOp::MakeLink { name: self.text(a)?, target: self.text(b)?, replace: c != 0 }
             }
-            Op::MaskPath => InitOp::MaskPath(self.text(a)?),
-            Op::ReadonlyPath => InitOp::ReadonlyPath(self.text(a)?),
+            Op::MaskPath => InitOp::MaskPath(self.protected(a, b)?),
+            Op::ReadonlyPath => InitOp::ReadonlyPath(self.protected(a, b)?),
             Op::PivotRoot => InitOp::PivotRoot,
             Op::SetHostname => InitOp::SetHostname(self.measured(a, b)?),
             Op::SetDomainname => InitOp::SetDomainname(self.measured(a, b)?),

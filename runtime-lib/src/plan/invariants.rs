@@ -329,9 +329,8 @@ fn path_of(op: &InitOp) -> Option<&str> {
         }
         InitOp::SetMountAttributes { path, .. }
         | InitOp::SetMountPropagation { path, .. }
-        | InitOp::EnterDirectory { path }
-        | InitOp::MaskPath(path)
-        | InitOp::ReadonlyPath(path) => Some(path),
+        | InitOp::EnterDirectory { path } => Some(path),
+        InitOp::MaskPath(protected) | InitOp::ReadonlyPath(protected) => Some(&protected.path),
         _ => None,
     }
 }

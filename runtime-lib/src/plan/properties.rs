@@ -4,7 +4,7 @@
 
 use super::invariants::broken;
 use super::made_up::{Random, Shape, cut_down, shape};
-use super::step::{InitOp, InitStep};
+use super::step::{Below, InitOp, InitStep, Protected};
 use super::tests::{golden_files, request};
 use super::*;
 use crate::facts::Security;
@@ -254,7 +254,7 @@ fn every_rule_can_be_broken() {
         }),
         ("closed before anything", |plan| drop(plan.init.remove(0))),
         ("number that a report can hold", |plan| {
-            let step = InitStep::from(InitOp::MaskPath("/x".to_owned()));
+            let step = InitStep::from(hide("/x"));
             plan.init.splice(20..20, std::iter::repeat_n(step, 70_000));
         }),
         ("once, and last", |plan| move_to(plan, |op| matches!(op, InitOp::Execute { .. }), 5)),
@@ -286,7 +286,7 @@ fn every_rule_can_be_broken() {
             plan.descriptors.push(copy);
         }),
         ("absolute and clean", |plan| {
-            plan.init.push(InitOp::MaskPath("/a/../../b".to_owned()).into());
+            plan.init.push(hide("/a/../../b").into());
         }),
         ("early at a null byte", |plan| {
             plan.init.push(InitOp::SetHostname("a\0b".to_owned()).into())
@@ -316,4 +316,8 @@ fn more_steps_than_a_report_can_number_are_refused() {
     let spec = serde_json::from_value(document).unwrap();
     let refusal = plan(&spec, &facts(), &request(true)).unwrap_err();
     assert!(refusal.rule.contains("steps"), "{refusal}");
+}
+
+fn hide(path: &str) -> InitOp {
+    InitOp::MaskPath(Protected { path: path.to_owned(), below: Below::Root })
 }
