@@ -320,6 +320,19 @@ fn config_process_capabilities_empty_object_drops_all() {
     }
 }
 
+/// pitfalls: a set that is null is empty, too.
+#[test]
+fn config_process_capabilities_null_set_is_empty() {
+    let mut c = Container::new();
+    for set in ["bounding", "effective", "permitted", "inheritable", "ambient"] {
+        c.bundle.set(&format!("/process/capabilities/{set}"), json!(null));
+    }
+    let answer = c.ask_one("self");
+    for set in ["bounding", "permitted", "effective", "inheritable", "ambient"] {
+        assert_eq!(answer["capabilities"][set], 0, "{set}");
+    }
+}
+
 /// runc's contract: without the object the capabilities are the runtime's own.
 #[test]
 fn config_process_capabilities_absent_leaves_the_callers() {

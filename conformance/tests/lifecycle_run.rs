@@ -196,6 +196,25 @@ fn runtime_preserve_fds_of_a_closed_descriptor_is_an_error() {
     c.must_be_gone();
 }
 
+/// pitfalls: whoever the program talks to at once can find out who it is.
+#[test]
+fn runtime_pid_file_is_there_before_the_program_runs() {
+    let mut c = Container::new();
+    let directory = c.bundle.outside("pids");
+    let mount = json!({ "destination": "/pids", "type": "bind", "source": directory, "options": ["bind", "ro"] });
+    c.bundle.directory_in_rootfs("pids");
+    c.bundle.push("/mounts", mount);
+    for _ in 0..10 {
+        c.bundle.ask(&["read /pids/pid"]);
+        let file = directory.join("pid");
+        let flags = ["--pid-file", &file.to_string_lossy()];
+        let answer = c.launch("run", &flags).run().ok().answers()[0].clone();
+        let pid = answer["text"].as_str().and_then(|text| text.parse::<u32>().ok());
+        assert!(pid.is_some(), "{answer}");
+        let _removed = std::fs::remove_file(&file);
+    }
+}
+
 /// runc's contract: only 0, 1 and 2 are open in the container.
 #[test]
 fn runtime_process_has_no_descriptor_but_the_standard_streams() {

@@ -225,7 +225,7 @@ fn security_tmpcopyup_does_not_copy_from_outside() {
 /// CVE-2024-21626: a descriptor of the host that the runtime forgot is a way out.
 #[test]
 fn security_cwd_through_a_leaked_descriptor_is_no_way_out() {
-    for number in 3..16 {
+    for number in 3..=100 {
         let mut c = Container::new();
         let forbidden = Canary::new(&c);
         let up = "../".repeat(12);
@@ -246,7 +246,7 @@ fn security_cwd_through_a_leaked_descriptor_is_no_way_out() {
 /// CVE-2024-21626: the same with a cwd that is a link of the image.
 #[test]
 fn security_cwd_as_a_link_to_a_descriptor_is_no_way_out() {
-    for number in 3..12 {
+    for number in 3..=100 {
         let mut c = Container::new();
         let _forbidden = Canary::new(&c);
         c.bundle.link("work", format!("/proc/self/fd/{number}"));
