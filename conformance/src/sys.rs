@@ -143,7 +143,7 @@ pub(crate) fn become_user(id: u32) -> io::Result<()> {
     call(libc::SYS_setresuid, id, id, id)
 }
 
-fn mount(
+pub(crate) fn mount(
     source: Option<&CStr>,
     target: &CStr,
     kind: Option<&CStr>,

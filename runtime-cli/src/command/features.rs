@@ -73,6 +73,7 @@ pub(super) fn execute() -> Result<(), Failure> {
 
 fn features() -> Features {
     const NO: Enabled = Enabled { enabled: false };
+    const YES: Enabled = Enabled { enabled: true };
     let commit = version::COMMIT.map(|commit| ("teu.commit", commit));
     Features {
         oci_version_min: "1.0.0",
@@ -91,8 +92,8 @@ fn features() -> Features {
                 modes: teu::memory_policy_modes(),
                 flags: teu::memory_policy_flags(),
             },
-            mount_extensions: MountExtensions { idmap: NO },
-            net_devices: Enabled { enabled: true },
+            mount_extensions: MountExtensions { idmap: YES },
+            net_devices: YES,
         },
         annotations: [("teu.version", version::VERSION)].into_iter().chain(commit).collect(),
         potentially_unsafe_config_annotations: &[teu::LAYER_ANNOTATIONS],
@@ -135,7 +136,9 @@ mod tests {
         }
         assert_eq!(linux["memoryPolicy"]["modes"].as_array().unwrap().len(), 7);
         assert_eq!(linux["memoryPolicy"]["flags"].as_array().unwrap().len(), 3);
-        assert_eq!(linux["mountExtensions"]["idmap"], no);
+        assert_eq!(linux["mountExtensions"]["idmap"], json!({"enabled": true}));
+        let options = value["mountOptions"].as_array().unwrap();
+        assert!(["idmap", "ridmap"].iter().all(|option| options.contains(&json!(option))));
         assert_eq!(value["annotations"]["teu.version"], version::VERSION);
         assert_eq!(value["potentiallyUnsafeConfigAnnotations"], json!(["dev.teu.layers."]));
     }

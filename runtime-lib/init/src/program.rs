@@ -128,6 +128,10 @@ pub enum Detail {
     HookEnd = 18,
     /// A hook took longer than it may.
     HookTimeout = 19,
+    /// The destination is on procfs.
+    InProc = 10,
+    /// Finding the source below the root filesystem.
+    Source = 11,
 }
 
 impl Detail {
@@ -146,6 +150,8 @@ impl Detail {
             17 => Self::HookStart,
             18 => Self::HookEnd,
             19 => Self::HookTimeout,
+            10 => Self::InProc,
+            11 => Self::Source,
             _ => Self::Call,
         }
     }
@@ -213,7 +219,7 @@ ops! {
     AttachRoot = 16,
     /// Mounts a filesystem. Arguments: path, text type, text source, MS_* flags, text data or zero, [`Create`] flags.
     MountFilesystem = 17,
-    /// Attaches a tree that the library opened. Arguments: fd, path, address of a [`MountAttributes`].
+    /// Attaches a tree that the library opened. Arguments: fd, path, [`Create`] flags.
     AttachTree = 18,
     /// Changes attributes of the mount at a path. Arguments: path, address of a [`MountAttributes`].
     SetMountAttributes = 19,
@@ -282,6 +288,12 @@ ops! {
     /// Gives the terminal to the container's user, and makes it the session's controlling terminal, stdin, stdout and stderr.
     /// Argument: uid.
     AdoptConsole = 48,
+    /// Binds something that is below the root filesystem. Arguments: path of it, path of the mount, [`Create`] flags, MS_*
+    /// propagation of the copy or zero, address of its [`MountAttributes`], address of those with all below it.
+    BindWithin = 50,
+    /// Makes a symbolic link in the entered directory; a file that stands there and is not the same link is refused. Arguments: text
+    /// name, text target.
+    CopyLink = 51,
     /// Sets the scheduling policy (sched_setattr(2)). Argument: address of a [`SchedulerAttributes`].
     SetScheduler = 60,
     /// Sets the I/O priority of this process (ioprio_set(2)). Argument: class and level.
@@ -301,7 +313,8 @@ ops! {
     /// Runs a hook to its end. Argument: address of a [`HookProgram`].
     RunHook = 70,
     /// Copies the mount at a path of this process's own mount namespace, for who may not copy mounts of the host's (open_tree(2)).
-    /// Arguments: the fd that it becomes, text path, [`Open`] flags, MS_* propagation or zero.
+    /// Arguments: the fd that it becomes, text path, [`Open`] flags, MS_* propagation or zero, address of its [`MountAttributes`],
+    /// address of those with all below it.
     OpenTree = 80,
     /// Gives up the caller's supplementary groups, unless the user namespace forbids that (user_namespaces(7)); then a later
     /// [`SetGroups`](Op::SetGroups) must not ask for any. No arguments.
@@ -358,6 +371,10 @@ impl Open {
     pub const RECURSIVE: u64 = 1;
     /// It must be a directory, and no symbolic link.
     pub const DIRECTORY: u64 = 2;
+    /// A path that ends in a symbolic link is the link.
+    pub const LINK: u64 = 4;
+    /// It must be the root of a procfs.
+    pub const PROCFS: u64 = 8;
 }
 
 /// What a mount destination has to be, and what is made when it is not there.
@@ -373,6 +390,14 @@ impl Create {
     pub const NO_SYMLINKS: u64 = 2;
     /// Give the root of the mounted filesystem the mode of the directory that it covers, if there is one.
     pub const INHERIT_MODE: u64 = 4;
+    /// A destination that is a symbolic link is mounted over itself.
+    pub const OVER_LINK: u64 = 8;
+    /// Refuse a destination on procfs: what the container's processes read there must be the kernel's (CVE-2019-16884).
+    pub const OUTSIDE_PROC: u64 = 16;
+    /// The copy that is attached has what is mounted below it.
+    pub const COPY_BELOW: u64 = 32;
+    /// A source that is a symbolic link is attached itself.
+    pub const COPY_LINK: u64 = 64;
     /// Remember the mounted procfs, in which paths are hidden later ([`Below::PROC`]).
     pub const KEEP_PROC: u64 = 256;
     /// The same for sysfs ([`Below::SYS`]).

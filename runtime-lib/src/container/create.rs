@@ -111,6 +111,7 @@ fn probe(
         facts.security = facts::Security::probe();
     }
     facts.own_namespaces = facts::own_among(&plan::joined_paths(spec));
+    facts.links = facts::links(plan::needs_links(spec, bundle));
     if plan::needs_rights(spec, &facts) {
         facts.rights = Rights::probe();
         let path = std::env::var_os("PATH");

@@ -19,7 +19,8 @@ pub(crate) use security::Security;
 use crate::error::StepError;
 use cgroup::CgroupFacts;
 use oci_spec::runtime::LinuxNamespaceType;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// Everything that planning depends on besides the configuration.
 #[derive(Debug, Clone)]
@@ -48,6 +49,8 @@ pub(crate) struct Facts {
     pub(crate) security: Security,
     /// Namespaces that the configuration joins although they are the runtime's own, when it changes something in them.
     pub(crate) own_namespaces: Vec<LinuxNamespaceType>,
+    /// What those bind sources name that are symbolic links, as far as the configuration needs to know.
+    pub(crate) links: BTreeMap<PathBuf, PathBuf>,
     /// Home directory of the container's user in the container's /etc/passwd, when the configuration needs it.
     pub(crate) home: Option<String>,
     /// Whether there is something at `root.path`, when layers are asked for.
@@ -77,6 +80,7 @@ impl Facts {
             may_make_nodes: kernel::may_make_nodes(),
             security: Security::default(),
             own_namespaces: Vec::new(),
+            links: BTreeMap::new(),
             home: None,
             root_is_occupied: false,
             network: None,
@@ -90,6 +94,12 @@ pub(crate) fn is_occupied(path: &Path) -> bool {
         Ok(mut entries) => entries.next().is_some(),
         Err(error) => error.kind() != std::io::ErrorKind::NotFound,
     }
+}
+
+/// What those of the paths name that are symbolic links.
+pub(crate) fn links(paths: Vec<PathBuf>) -> BTreeMap<PathBuf, PathBuf> {
+    let read = |path: PathBuf| std::fs::read_link(&path).ok().map(|target| (path, target));
+    paths.into_iter().filter_map(read).collect()
 }
 
 #[cfg(test)]
@@ -112,6 +122,7 @@ pub(crate) mod testing {
             may_make_nodes: true,
             security: Security::default(),
             own_namespaces: Vec::new(),
+            links: BTreeMap::new(),
             home: None,
             root_is_occupied: false,
             network: Some(network::testing::one_device()),

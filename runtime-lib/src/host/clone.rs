@@ -21,13 +21,31 @@ pub(super) struct Call {
     pub(super) optional: u64,
 }
 
+impl Call {
+    /// A call that must not be refused.
+    pub(super) fn new(number: libc::c_long, args: [u64; 6]) -> Self {
+        Self { number: self::number(number), args, optional: 0 }
+    }
+}
+
 /// What the child leaves in the shared memory when a call was refused, or the last one has returned: the call's address and the
 /// kernel's answer.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
-struct Refusal {
+pub(super) struct Refusal {
     call: u64,
     answer: i64,
+}
+
+impl Refusal {
+    /// Which of the calls was refused, and the kernel's answer.
+    pub(super) fn index(self, calls: &[Call]) -> Option<(usize, i64)> {
+        if self.call == 0 {
+            return None;
+        }
+        let index = (self.call - address(calls.as_ptr())) / size_of::<Call>() as u64;
+        usize::try_from(index).ok().map(|index| (index, self.answer))
+    }
 }
 
 /// `CLONE_INTO_CGROUP`, which libc does not have for every C library.
@@ -150,9 +168,9 @@ fn run(child: &Child<'_>, calls: &[Call]) -> Result<Cloned, StepError> {
     // SAFETY: the kernel stored a new descriptor, which nobody else knows, before it let the child run.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     let cloned = Cloned { pid, pidfd };
-    if refusal.call != 0 {
+    if let Some((index, answer)) = refusal.index(calls) {
         super::reap(&cloned.pidfd);
-        return Err(refused_call(calls, refusal));
+        return Err(refused_call(calls.get(index), answer));
     }
     restored.map_err(|errno| StepError::new("restore the signal mask", errno as i32))?;
     Ok(cloned)
@@ -203,7 +221,7 @@ fn clone_with_signals_blocked(
 
 /// rt_sigprocmask(2) of the calling thread, with every bit as given: C libraries keep some signals for themselves, and their
 /// handlers must not run in the child either. The former mask.
-fn set_signal_mask(mask: u64) -> Result<u64, Errno> {
+pub(super) fn set_signal_mask(mask: u64) -> Result<u64, Errno> {
     let mut former = 0_u64;
     // SAFETY: both masks are eight bytes, as the size says, and outlive the call.
     let answer = unsafe {
@@ -219,7 +237,7 @@ fn set_signal_mask(mask: u64) -> Result<u64, Errno> {
 }
 
 /// The errno in an answer of the kernel.
-fn answer_errno(answer: i64) -> Option<i32> {
+pub(super) fn answer_errno(answer: i64) -> Option<i32> {
     i32::try_from(-answer).ok().filter(|errno| (1..=4095).contains(errno))
 }
 
@@ -239,13 +257,9 @@ fn refused_clone(errno: i32) -> StepError {
     }
 }
 
-fn refused_call(calls: &[Call], refusal: Refusal) -> StepError {
-    let index = (refusal.call - address(calls.as_ptr())) / size_of::<Call>() as u64;
-    let number = usize::try_from(index)
-        .ok()
-        .and_then(|index| calls.get(index))
-        .map_or(0, |call| call.number);
-    let errno = answer_errno(refusal.answer).unwrap_or(0);
+fn refused_call(call: Option<&Call>, answer: i64) -> StepError {
+    let number = call.map_or(0, |call| call.number);
+    let errno = answer_errno(answer).unwrap_or(0);
     if number == self::number(libc::SYS_execveat) {
         return StepError::new("execute teu-init", errno).hint(
             "the memory file may not be executable here (vm.memfd_noexec, a security module)",
@@ -255,13 +269,13 @@ fn refused_call(calls: &[Call], refusal: Refusal) -> StepError {
 }
 
 /// A pointer as a number for the kernel.
-fn address<T>(pointer: *const T) -> u64 {
+pub(super) fn address<T>(pointer: *const T) -> u64 {
     pointer.expose_provenance() as u64
 }
 
 /// A small number as an argument; the kernel reads its low half.
 #[allow(clippy::cast_sign_loss, reason = "flags and descriptors are not negative")]
-fn word(number: i32) -> u64 {
+pub(super) fn word(number: i32) -> u64 {
     number as u64
 }
 
@@ -273,13 +287,18 @@ fn number(number: libc::c_long) -> u64 {
 /// Clones; in the child, performs `calls` one after the other and exits when one that is not optional is refused or the last one
 /// returns.
 ///
-/// The child uses no stack: it shares the parent's, and the parent's frames are on it.
+/// The child uses no stack: it shares the parent's, and the parent's frames are on it. So the parent may go on meanwhile, too.
 ///
 /// # Safety
 ///
-/// `args` asks for `CLONE_VM | CLONE_VFORK` with valid addresses, and signals are blocked.
+/// `args` asks for `CLONE_VM` with valid addresses, signals are blocked, and `calls`, what they name and `refusal` outlive the child:
+/// with `CLONE_VFORK` as far as its exec.
 #[cfg(target_arch = "x86_64")]
-unsafe fn clone_and_perform(args: &[u64; 11], calls: &[Call], refusal: &mut Refusal) -> i64 {
+pub(super) unsafe fn clone_and_perform(
+    args: &[u64; 11],
+    calls: &[Call],
+    refusal: &mut Refusal,
+) -> i64 {
     let answer: i64;
     let range = calls.as_ptr_range();
     // SAFETY: the kernel's calling convention; r12 to r15 hold across system calls, rcx and r11 do not.
@@ -334,7 +353,11 @@ unsafe fn clone_and_perform(args: &[u64; 11], calls: &[Call], refusal: &mut Refu
 ///
 /// As above.
 #[cfg(target_arch = "aarch64")]
-unsafe fn clone_and_perform(args: &[u64; 11], calls: &[Call], refusal: &mut Refusal) -> i64 {
+pub(super) unsafe fn clone_and_perform(
+    args: &[u64; 11],
+    calls: &[Call],
+    refusal: &mut Refusal,
+) -> i64 {
     let answer: i64;
     let range = calls.as_ptr_range();
     // SAFETY: the kernel's calling convention; only x0 changes in a system call.

@@ -6,12 +6,16 @@
 pub(crate) mod channel;
 mod clone;
 mod console;
+mod helper;
 pub(crate) mod hooks;
 pub(crate) mod layers;
 mod memory_file;
+mod mount_ids;
 mod net_devices;
 mod open;
 mod proc_files;
+mod sys;
+mod unlisted;
 
 use crate::cgroup::{self, Cgroup};
 use crate::error::{Error, ErrorKind, StepError};
@@ -185,8 +189,9 @@ impl<'a> Execution<'a> {
     }
 
     fn open_descriptors(&mut self) -> Result<(), Error> {
+        let mut ids = mount_ids::Namespaces::default();
         for wanted in &self.plan.descriptors {
-            self.opened.push((wanted.number, open::descriptor(wanted)?));
+            self.opened.push((wanted.number, open::descriptor(wanted, &mut ids)?));
         }
         Ok(())
     }

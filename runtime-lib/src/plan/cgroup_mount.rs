@@ -7,7 +7,8 @@ use super::descriptors::Descriptors;
 use super::mount_options;
 use super::mounts::CgroupMount;
 use super::namespaces::Namespaces;
-use super::step::{Attributes, DescriptorKind, InitOp, InitStep};
+use super::step::{Attributes, DescriptorKind, InitOp, InitStep, Tree};
+use crate::error::PlanError;
 use oci_spec::runtime::LinuxNamespaceType;
 use std::path::Path;
 use teu_init::program::MountAttributes;
@@ -18,6 +19,10 @@ pub(super) struct Wanted<'a> {
     pub(super) destination: &'a str,
     /// `MS_*`.
     pub(super) flags: u64,
+    /// The same as attributes of a bind mount.
+    pub(super) attributes: MountAttributes,
+    /// Options for the filesystem.
+    pub(super) data: &'a str,
     /// The entry in config.json.
     pub(super) pointer: &'a str,
     /// Whether the caller is not root of the host.
@@ -47,14 +52,13 @@ pub(super) fn plan(
     cgroup: &CgroupPlan,
     namespaces: &Namespaces,
     descriptors: &mut Descriptors,
-) -> CgroupMount {
+) -> Result<CgroupMount, PlanError> {
     let wanted = &wanted.protected(cgroup, namespaces);
     if cgroup.v1_hierarchies().next().is_none() {
-        return CgroupMount {
-            steps: vec![unified(wanted, cgroup, namespaces, descriptors)],
-            last: Vec::new(),
-        };
+        let step = unified(wanted, cgroup, namespaces, descriptors)?;
+        return Ok(CgroupMount { steps: vec![step], last: Vec::new() });
     }
+    refuse_data(wanted)?;
     let own_namespace = !namespaces.shares(LinuxNamespaceType::Cgroup);
     let bare = wanted.flags & !libc::MS_RDONLY;
     let mut steps = vec![filesystem(
@@ -89,7 +93,17 @@ pub(super) fn plan(
     };
     let last =
         if wanted.flags & libc::MS_RDONLY == 0 { Vec::new() } else { vec![step(wanted, op)] };
-    CgroupMount { steps, last }
+    Ok(CgroupMount { steps, last })
+}
+
+/// Refuses options of the filesystem where there is more than one, or none of the container's own.
+fn refuse_data(wanted: &Wanted<'_>) -> Result<(), PlanError> {
+    if wanted.data.is_empty() {
+        return Ok(());
+    }
+    let pointer = format!("{}/options", wanted.pointer);
+    let rule = "a mount of type cgroup takes options of the filesystem only where it is one cgroup v2 filesystem";
+    Err(PlanError::unsupported(pointer, rule).value(wanted.data))
 }
 
 /// The one hierarchy of cgroup v2. Root of a user namespace may mount it in a cgroup namespace that belongs to it; where the host's
@@ -99,25 +113,21 @@ fn unified(
     cgroup: &CgroupPlan,
     namespaces: &Namespaces,
     descriptors: &mut Descriptors,
-) -> InitStep {
+) -> Result<InitStep, PlanError> {
     let host_root = namespaces.shares(LinuxNamespaceType::User) && !wanted.unprivileged;
     let may_mount = host_root || !namespaces.shares(LinuxNamespaceType::Cgroup);
+    let destination = wanted.destination.to_owned();
     match cgroup.hierarchies.first() {
         Some(hierarchy) if !may_mount => {
-            bind(wanted, wanted.destination.to_owned(), &hierarchy.mount_point, descriptors)
+            refuse_data(wanted)?;
+            Ok(bind(wanted, destination, &hierarchy.mount_point, descriptors))
         }
         _ if wanted.over_bind => {
+            refuse_data(wanted)?;
             let attributes = Attributes(mount_options::attributes(wanted.flags));
-            let destination = wanted.destination.to_owned();
-            step(wanted, InitOp::MountDetached { destination, kind: "cgroup2", attributes })
+            Ok(step(wanted, InitOp::MountDetached { destination, kind: "cgroup2", attributes }))
         }
-        _ => filesystem(
-            wanted,
-            wanted.destination.to_owned(),
-            "cgroup2",
-            wanted.flags,
-            String::new(),
-        ),
+        _ => Ok(filesystem(wanted, destination, "cgroup2", wanted.flags, wanted.data.to_owned())),
     }
 }
 
@@ -161,17 +171,14 @@ fn bind(
     descriptors: &mut Descriptors,
 ) -> InitStep {
     let source = source.to_owned();
-    let kind =
-        DescriptorKind::Tree { recursive: false, directory: true, propagation: libc::MS_SLAVE };
-    let fd = descriptors.add(kind, source.clone(), wanted.pointer.to_owned());
-    let mut attributes = MountAttributes {
-        set: libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC,
-        ..MountAttributes::default()
-    };
+    let mut attributes = wanted.attributes;
+    attributes.set |= libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
     if wanted.flags & libc::MS_RDONLY != 0 {
         attributes.set |= libc::MOUNT_ATTR_RDONLY;
     }
-    step(wanted, InitOp::AttachTree { fd, source, destination, attributes: Attributes(attributes) })
+    let tree = Tree { attributes: Attributes(attributes), ..Tree::directory(false) };
+    let fd = descriptors.add(DescriptorKind::Tree(tree), source.clone(), wanted.pointer.to_owned());
+    step(wanted, InitOp::AttachTree { fd, source, destination, over_link: false })
 }
 
 #[cfg(test)]
@@ -188,11 +195,13 @@ mod tests {
         let wanted = Wanted {
             destination: "/sys/fs/cgroup",
             flags: libc::MS_RDONLY,
+            attributes: MountAttributes::default(),
+            data: "",
             pointer: "/mounts/0",
             unprivileged: false,
             over_bind: false,
         };
-        let mount = plan(&wanted, &cgroup, &namespaces, &mut Descriptors::new(0));
+        let mount = plan(&wanted, &cgroup, &namespaces, &mut Descriptors::new(0)).unwrap();
         mount.steps.iter().chain(&mount.last).map(|step| step.op.to_string()).collect()
     }
 

@@ -4,7 +4,9 @@
 
 use super::hooks::{ContainerHook, Hook, HookKind};
 use super::scheduling::SchedulerAttributes;
-use super::step::{Attributes, Below, InitOp, Label, LabelFile, Protected, Rendezvous, Rlimit};
+use super::step::{
+    Attributes, Below, InitOp, Label, LabelFile, Protected, Rendezvous, Rlimit, Tree, Within,
+};
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -263,9 +265,16 @@ impl Program<'_> {
             Op::OpenTree => InitOp::OpenTree {
                 fd: fit(a)?,
                 path: PathBuf::from(OsStr::from_bytes(self.c_str(b)?.to_bytes())),
-                recursive: c & Open::RECURSIVE != 0,
-                directory: c & Open::DIRECTORY != 0,
-                propagation: d,
+                tree: Box::new(Tree {
+                    recursive: c & Open::RECURSIVE != 0,
+                    directory: c & Open::DIRECTORY != 0,
+                    link: c & Open::LINK != 0,
+                    procfs: c & Open::PROCFS != 0,
+                    propagation: d,
+                    attributes: self.attributes(e)?,
+                    below: self.attributes(f)?,
+                    ids: None,
+                }),
             },
             Op::DropGroups => InitOp::DropGroups,
             Op::VerifyDevice => {
@@ -308,8 +317,22 @@ impl Program<'_> {
                 fd: fit(a)?,
                 source: PathBuf::new(),
                 destination: self.text(b)?,
-                attributes: self.attributes(c)?,
+                over_link: c & Create::OVER_LINK != 0,
             },
+            Op::BindWithin => InitOp::BindWithin(Box::new(Within {
+                source: self.text(a)?,
+                destination: self.text(b)?,
+                over_link: c & Create::OVER_LINK != 0,
+                tree: Tree {
+                    recursive: c & Create::COPY_BELOW != 0,
+                    link: c & Create::COPY_LINK != 0,
+                    propagation: d,
+                    attributes: self.attributes(e)?,
+                    below: self.attributes(f)?,
+                    ..Tree::default()
+                },
+            })),
+            Op::CopyLink => InitOp::CopyLink { name: self.text(a)?, target: self.text(b)? },
             Op::SetMountAttributes => {
                 InitOp::SetMountAttributes { path: self.text(a)?, attributes: self.attributes(b)? }
             }

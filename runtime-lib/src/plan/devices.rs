@@ -2,7 +2,7 @@
 
 use super::descriptors::Descriptors;
 use super::mounts::container_path;
-use super::step::{Attributes, DescriptorKind, InitOp, InitStep};
+use super::step::{DescriptorKind, InitOp, InitStep, Tree};
 use crate::error::PlanError;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Spec};
 use std::path::PathBuf;
@@ -150,17 +150,12 @@ fn configured(device: &LinuxDevice, pointer: &str) -> Result<Node, PlanError> {
 /// The host's node over a file in the container, if it is the device that was asked for.
 fn bind(node: &Node, descriptors: &mut Descriptors) -> [InitStep; 2] {
     let path = PathBuf::from(&node.path);
-    let kind =
-        DescriptorKind::Tree { recursive: false, directory: false, propagation: libc::MS_SLAVE };
+    let kind = DescriptorKind::Tree(Tree { propagation: libc::MS_SLAVE, ..Tree::default() });
     let fd = descriptors.add(kind, path.clone(), node.pointer.clone());
     let device = device_number(node.major, node.minor);
     let verify = InitOp::VerifyDevice { fd, path: path.clone(), mode: node.mode, device };
-    let attach = InitOp::AttachTree {
-        fd,
-        source: path,
-        destination: node.path.clone(),
-        attributes: Attributes::default(),
-    };
+    let attach =
+        InitOp::AttachTree { fd, source: path, destination: node.path.clone(), over_link: false };
     [verify, attach].map(|op| InitStep::new(op, &node.pointer))
 }
 

@@ -1,9 +1,10 @@
 //! Steps of teu-init to the bytes of an init program (the layout is [`teu_init::program`]).
 
 use super::hooks::{ContainerHook, HookKind};
-use super::step::{Below, InitOp, InitStep, Protected};
+use super::step::{Below, InitOp, InitStep, Protected, Within};
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use teu_init::program::{
     self, ADDRESS, Create, ErrnoText, Header, HookProgram, MAGIC, MountAttributes, Op, Open,
     SchedulerAttributes, Step,
@@ -244,11 +245,15 @@ impl<'a> Data<'a> {
             InitOp::SetPropagation { path, flags } => {
                 (Op::SetPropagation, &[self.text(path), *flags])
             }
-            InitOp::OpenTree { fd, path, recursive, directory, propagation } => {
-                let flags = if *recursive { Open::RECURSIVE } else { 0 }
-                    | if *directory { Open::DIRECTORY } else { 0 };
+            InitOp::OpenTree { fd, path, tree } => {
+                let flags = if tree.recursive { Open::RECURSIVE } else { 0 }
+                    | if tree.directory { Open::DIRECTORY } else { 0 }
+                    | if tree.link { Open::LINK } else { 0 }
+                    | if tree.procfs { Open::PROCFS } else { 0 };
                 let path = self.put(path.as_os_str().as_bytes().iter().copied().chain([0]));
-                (Op::OpenTree, &[number(*fd), path, flags, *propagation])
+                let (change, below) =
+                    (self.attributes(&tree.attributes.0), self.attributes(&tree.below.0));
+                (Op::OpenTree, &[number(*fd), path, flags, tree.propagation, change, below])
             }
             InitOp::MountDetached { destination, kind, attributes } => {
                 let kind = self.owned_text(kind);
@@ -266,7 +271,8 @@ impl<'a> Data<'a> {
                 inherit_mode,
             } => {
                 let data = if data.is_empty() { 0 } else { self.text(data) };
-                let create = if *no_symlinks { Create::NO_SYMLINKS } else { 0 }
+                let create = outside_proc(destination)
+                    | if *no_symlinks { Create::NO_SYMLINKS } else { 0 }
                     | if *inherit_mode { Create::INHERIT_MODE } else { 0 }
                     | keep(kind, destination);
                 (
@@ -281,10 +287,30 @@ impl<'a> Data<'a> {
                     ],
                 )
             }
-            InitOp::AttachTree { fd, destination, attributes, .. } => (
+            InitOp::AttachTree { fd, destination, over_link, .. } => (
                 Op::AttachTree,
-                &[number(*fd), self.text(destination), self.attributes(&attributes.0)],
+                &[number(*fd), self.text(destination), attach_flags(destination, *over_link)],
             ),
+            InitOp::BindWithin(within) => {
+                let Within { source, destination, over_link, tree } = within.as_ref();
+                let flags = attach_flags(destination, *over_link)
+                    | if tree.recursive { Create::COPY_BELOW } else { 0 }
+                    | if tree.link { Create::COPY_LINK } else { 0 };
+                (
+                    Op::BindWithin,
+                    &[
+                        self.text(source),
+                        self.text(destination),
+                        flags,
+                        tree.propagation,
+                        self.attributes(&tree.attributes.0),
+                        self.attributes(&tree.below.0),
+                    ],
+                )
+            }
+            InitOp::CopyLink { name, target } => {
+                (Op::CopyLink, &[self.text(name), self.text(target)])
+            }
             InitOp::SetMountAttributes { path, attributes } => {
                 (Op::SetMountAttributes, &[self.text(path), self.attributes(&attributes.0)])
             }
@@ -352,6 +378,15 @@ impl<'a> Data<'a> {
         all.iter_mut().zip(args).for_each(|(slot, value)| *slot = *value);
         Step { op: op as u64, args: all }
     }
+}
+
+/// Whoever mounts at a path outside /proc must not end up in it: links of the image could lead there (CVE-2019-16884).
+fn outside_proc(destination: &str) -> u64 {
+    if Path::new(destination).starts_with("/proc") { 0 } else { Create::OUTSIDE_PROC }
+}
+
+fn attach_flags(destination: &str, over_link: bool) -> u64 {
+    outside_proc(destination) | if over_link { Create::OVER_LINK } else { 0 }
 }
 
 #[cfg(test)]

@@ -43,7 +43,33 @@ fn not_found(name: &str, errno: i32) -> String {
 
 /// What was being done, with the part of it that failed.
 fn words(op: &InitOp, detail: Detail) -> String {
-    let part = match (op, detail) {
+    let part = part(op, detail);
+    let mut words = match op {
+        InitOp::MountFilesystem { destination, source, .. } => {
+            format!("error mounting {source:?} to rootfs at {destination:?}: {op}")
+        }
+        InitOp::AttachTree { destination, source, .. } => {
+            format!(
+                "error mounting {:?} to rootfs at {destination:?}: {op}",
+                source.display().to_string()
+            )
+        }
+        InitOp::BindWithin(within) => {
+            let (source, destination) = (&within.source, &within.destination);
+            format!("error mounting {source:?} to rootfs at {destination:?}: {op}")
+        }
+        _ => op.to_string(),
+    };
+    if !part.is_empty() {
+        words.push_str(": ");
+        words.push_str(part);
+    }
+    words
+}
+
+/// The part of a step that failed, in words.
+fn part(op: &InitOp, detail: Detail) -> &'static str {
+    match (op, detail) {
         (_, Detail::Hangup) => "the runtime is gone",
         (InitOp::OpenConsole { .. }, Detail::Resolve) => "find /dev/pts",
         (InitOp::OpenConsole { .. }, Detail::Verify) => "/dev/pts is not a devpts filesystem",
@@ -55,11 +81,17 @@ fn words(op: &InitOp, detail: Detail) -> String {
         (InitOp::VerifyDevice { .. }, Detail::Verify) => "it is another file",
         (InitOp::WriteProc { .. }, Detail::Resolve) => "open it",
         (InitOp::OpenLabel { .. }, Detail::Resolve) => "",
-        (InitOp::OpenTree { .. }, Detail::Attributes) => "change its propagation",
+        (InitOp::OpenTree { .. }, Detail::Attributes) => "change its attributes",
+        (InitOp::OpenTree { .. }, Detail::Verify) => {
+            "\"/proc\" cannot be mounted because it is not of type proc"
+        }
         (InitOp::OpenTree { .. }, Detail::Tree) => "",
         (_, Detail::GroupsDenied) => "cannot set any additional groups in a rootless container",
         (InitOp::AttachRoot { .. }, Detail::Resolve) => "find its directory",
         (InitOp::AttachRoot { .. }, Detail::Verify) => "another directory is there",
+        (_, Detail::InProc) => "cannot be mounted because it is inside /proc",
+        (_, Detail::Source) => "find the source below the root filesystem",
+        (InitOp::CopyLink { .. }, Detail::Verify) => "another file is there already",
         (_, Detail::Resolve) => "resolve the path below the root filesystem",
         (_, Detail::Create) => "create it",
         (InitOp::MountFilesystem { .. }, Detail::Verify) => "must be mounted on ordinary directory",
@@ -79,25 +111,11 @@ fn words(op: &InitOp, detail: Detail) -> String {
         (_, Detail::Attach) => "attach it",
         // Said by `hooks::failure`.
         (_, Detail::Call | Detail::HookStart | Detail::HookEnd | Detail::HookTimeout) => "",
-    };
-    let mut words = match op {
-        InitOp::MountFilesystem { destination, source, .. } => {
-            format!("error mounting {source:?} to rootfs at {destination:?}: {op}")
-        }
-        InitOp::AttachTree { destination, source, .. } => {
-            format!(
-                "error mounting {:?} to rootfs at {destination:?}: {op}",
-                source.display().to_string()
-            )
-        }
-        _ => op.to_string(),
-    };
-    if !part.is_empty() {
-        words.push_str(": ");
-        words.push_str(part);
     }
-    words
 }
+
+/// Why the kernel refuses to clear a flag of a mount (mount_namespaces(7)).
+pub(crate) const LOCKED: &str = "a user namespace may not clear flags that a mount has from outside, nor change its access times: ask for the flags that it has";
 
 /// Advice for refusals whose errno says little.
 fn hint(op: &InitOp, detail: Detail, errno: i32) -> Option<&'static str> {
@@ -122,11 +140,22 @@ fn hint(op: &InitOp, detail: Detail, errno: i32) -> Option<&'static str> {
             Detail::Attach,
             libc::ENOSPC,
         ) => Some("the mount namespace is full (fs.mount-max)"),
-        (InitOp::AttachTree { .. }, Detail::Resolve, libc::ENOTDIR) => {
+        (InitOp::AttachTree { .. } | InitOp::BindWithin(_), Detail::Resolve, libc::ENOTDIR) => {
             Some("a directory can only be bound over a directory")
         }
-        (InitOp::AttachTree { .. }, Detail::Attach, libc::ENOTDIR) => {
+        (InitOp::AttachTree { .. } | InitOp::BindWithin(_), Detail::Attach, libc::ENOTDIR) => {
             Some("a file can only be bound over a file")
+        }
+        (InitOp::MountFilesystem { .. }, Detail::Resolve, libc::ENOTDIR) => {
+            Some("a filesystem can only be mounted over a directory")
+        }
+        (
+            InitOp::BindWithin(_) | InitOp::SetMountAttributes { .. },
+            Detail::Attributes,
+            libc::EPERM,
+        ) => Some(LOCKED),
+        (InitOp::SetMountAttributes { .. }, Detail::Attributes, libc::EINVAL) => {
+            Some("nothing is mounted there, or one of the attributes is not to be had")
         }
         (InitOp::OpenConsole { .. }, Detail::Verify, _)
         | (InitOp::OpenConsole { .. }, Detail::Resolve, libc::ENOENT) => {
@@ -201,12 +230,13 @@ fn user_namespace_hint(op: &InitOp, detail: Detail, errno: i32) -> Option<&'stat
              over parts of the runtime's own /proc; bind /proc instead, or run teu where /proc is whole",
             )
         }
-        (InitOp::OpenTree { recursive: false, .. }, Detail::Tree, libc::EINVAL) => Some(
+        (InitOp::OpenTree { tree, .. }, Detail::Tree, libc::EINVAL) if !tree.recursive => Some(
             "in a user namespace a directory with mounts below it can only be bound with them: use rbind",
         ),
-        (InitOp::OpenTree { directory: true, .. }, Detail::Tree, libc::ENOTDIR) => {
+        (InitOp::OpenTree { tree, .. }, Detail::Tree, libc::ENOTDIR) if tree.directory => {
             Some("it must be a directory and no symbolic link")
         }
+        (InitOp::OpenTree { .. }, Detail::Attributes, libc::EPERM) => Some(LOCKED),
         (InitOp::OpenTree { .. }, _, libc::EPERM) => Some(
             "the user namespace has no capabilities: a security module may restrict those of ordinary users \
              (kernel.apparmor_restrict_unprivileged_userns)",

@@ -124,7 +124,7 @@ mod tests {
                 fd: 9,
                 source: "/x".into(),
                 destination: destination.to_owned(),
-                attributes: Attributes(MountAttributes::default()),
+                over_link: false,
             })
         };
         let mounts =

@@ -4,6 +4,7 @@
 //! [`order`] alone decides what comes before what.
 #![forbid(unsafe_code)]
 
+mod bind;
 mod capabilities;
 pub(crate) mod cgroup;
 mod cgroup_mount;
@@ -19,6 +20,7 @@ mod labels;
 pub(crate) mod layers;
 mod lists;
 mod memory_policy;
+mod mount_ids;
 mod mount_options;
 mod mounts;
 mod namespaces;
@@ -35,12 +37,13 @@ mod sysctl;
 mod terminal;
 
 pub use capabilities::capability_names;
-pub(crate) use failure::failure;
+pub(crate) use failure::{LOCKED, failure};
 pub use hooks::hook_names;
 pub(crate) use labels::needs_security;
 pub use layers::{HostEntry, InitLayer, LAYER_ANNOTATIONS, Layers, ResolvConf};
 pub use memory_policy::{memory_policy_flags, memory_policy_modes};
 pub use mount_options::mount_option_names;
+pub(crate) use mounts::needs_links;
 pub(crate) use namespaces::joined_paths;
 pub use namespaces::namespace_names;
 pub(crate) use net_devices::needs_devices;
@@ -58,7 +61,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use step::{Descriptor, DescriptorKind, HostOp, InitStep};
+use step::{Descriptor, DescriptorKind, HostOp, InitStep, Tree};
 use teu_init::program::Slot;
 
 /// What the caller wants besides the configuration.
@@ -151,12 +154,8 @@ impl Plan {
 
 /// Plans a container.
 pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Plan, PlanError> {
-    check_kernel(facts)?;
-    refusals::check(spec)?;
-    let terminal = terminal::plan(spec, request)?;
+    let namespaces = namespaces(spec, facts)?;
     let mut warnings = Vec::new();
-    let namespaces = Namespaces::read(spec, facts)?;
-    rootless::check(&namespaces, facts)?;
     let id_maps = id_mappings::plan(spec, &namespaces, facts)?;
     let process = process::plan(spec, facts, &mut warnings)?;
     let hooks = hooks::plan(spec)?;
@@ -168,14 +167,17 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
     let mut descriptors = Descriptors::new(request.preserve_fds);
     let root_propagation = hardening::root_propagation(spec)?;
     let context = mounts::Context {
+        facts,
         bundle: request.bundle,
+        rootfs: request.layers.is_none().then_some(rootfs.as_path()),
+        ids: mount_ids::of_container(id_maps.as_ref(), &namespaces),
         propagation: bind_propagation(root_propagation, &namespaces),
         cgroup: &cgroup,
         namespaces: &namespaces,
-        unprivileged: facts.unprivileged(),
     };
-    let (mut mounts, devices) = mounts_and_devices(spec, facts, &context, &mut descriptors)?;
+    let (mut mounts, devices) = mounts_and_devices(spec, &context, &mut descriptors)?;
     process.labels.apply_to(&mut mounts.steps);
+    warnings.append(&mut mounts.warnings);
 
     // A process that is cloned once more must not start in the cgroup: its limits are meant for one process.
     let into_cgroup = !namespaces.staged() && cgroup.has_clone_target();
@@ -188,7 +190,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         process,
         mounts,
         devices,
-        terminal,
+        terminal: terminal::plan(spec, request)?,
         root_propagation,
         hooks: hooks::Placed::new(&hooks, spec, request, &rootfs, &mut descriptors),
         net_devices: net_devices::plan(spec, &namespaces, facts, &mut warnings)?,
@@ -216,14 +218,23 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
     })
 }
 
+/// Refuses what cannot be done here at all, and reads the namespaces.
+fn namespaces(spec: &Spec, facts: &Facts) -> Result<Namespaces, PlanError> {
+    check_kernel(facts)?;
+    refusals::check(spec)?;
+    let namespaces = Namespaces::read(spec, facts)?;
+    rootless::check(&namespaces, facts)?;
+    Ok(namespaces)
+}
+
 /// The mounts, and the steps that fill `/dev`, unless it is somebody else's.
 fn mounts_and_devices(
     spec: &Spec,
-    facts: &Facts,
     context: &mounts::Context<'_>,
     descriptors: &mut Descriptors,
 ) -> Result<(mounts::Mounts, Vec<InitStep>), PlanError> {
     let mounts = mounts::plan(spec.mounts().as_deref().unwrap_or_default(), context, descriptors)?;
+    let facts = context.facts;
     // In a user namespace nobody may make nodes, and elsewhere it takes a capability (mknod(2)).
     let by_bind = facts.in_user_namespace
         || !facts.may_make_nodes
@@ -301,12 +312,7 @@ fn rootfs(spec: &Spec, request: &Request<'_>) -> Result<PathBuf, PlanError> {
 fn root_tree(descriptors: &Descriptors, rootfs: &Path) -> Descriptor {
     Descriptor {
         number: descriptors.base().saturating_add(Slot::Root as i32),
-        // Never a peer of the host's mounts: what the container mounts in its root must not appear there.
-        kind: DescriptorKind::Tree {
-            recursive: true,
-            directory: true,
-            propagation: libc::MS_SLAVE,
-        },
+        kind: DescriptorKind::Tree(Tree::directory(true)),
         path: rootfs.to_owned(),
         pointer: "/root/path".to_owned(),
     }

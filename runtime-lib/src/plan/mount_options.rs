@@ -22,6 +22,16 @@ enum Effect {
     RecursiveSet(u64),
     /// Clears them.
     RecursiveClear(u64),
+    /// Maps the ids of the mount; those of everything below as well when true.
+    IdMap(bool),
+    /// Changes what an earlier entry has mounted.
+    Remount,
+    /// Makes the link that the source is, instead of binding what it leads to.
+    CopyLink,
+    /// Binds the link that the source is.
+    KeepSourceLink,
+    /// Mounts on the link that the destination is.
+    KeepDestinationLink,
 }
 
 /// Attributes that are one field of several bits: setting one clears the others (mount_setattr(2)).
@@ -33,11 +43,14 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("async", Effect::Clear(libc::MS_SYNCHRONOUS)),
     ("atime", Effect::Clear(libc::MS_NOATIME)),
     ("bind", Effect::Bind(false)),
+    (COPY_LINK, Effect::CopyLink),
     ("defaults", Effect::Default),
+    ("dest-nofollow", Effect::KeepDestinationLink),
     ("dev", Effect::Clear(libc::MS_NODEV)),
     ("diratime", Effect::Clear(libc::MS_NODIRATIME)),
     ("dirsync", Effect::Set(libc::MS_DIRSYNC)),
     ("exec", Effect::Clear(libc::MS_NOEXEC)),
+    ("idmap", Effect::IdMap(false)),
     ("iversion", Effect::Set(libc::MS_I_VERSION)),
     ("lazytime", Effect::Set(libc::MS_LAZYTIME)),
     ("loud", Effect::Clear(libc::MS_SILENT)),
@@ -59,7 +72,9 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("rdev", Effect::RecursiveClear(libc::MOUNT_ATTR_NODEV)),
     ("rdiratime", Effect::RecursiveClear(libc::MOUNT_ATTR_NODIRATIME)),
     ("relatime", Effect::Set(libc::MS_RELATIME)),
+    ("remount", Effect::Remount),
     ("rexec", Effect::RecursiveClear(libc::MOUNT_ATTR_NOEXEC)),
+    ("ridmap", Effect::IdMap(true)),
     ("rnoatime", Effect::RecursiveSet(libc::MOUNT_ATTR_NOATIME)),
     ("rnodev", Effect::RecursiveSet(libc::MOUNT_ATTR_NODEV)),
     ("rnodiratime", Effect::RecursiveSet(libc::MOUNT_ATTR_NODIRATIME)),
@@ -83,6 +98,7 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("shared", Effect::Propagation(libc::MS_SHARED)),
     ("silent", Effect::Set(libc::MS_SILENT)),
     ("slave", Effect::Propagation(libc::MS_SLAVE)),
+    ("src-nofollow", Effect::KeepSourceLink),
     ("strictatime", Effect::Set(libc::MS_STRICTATIME)),
     ("suid", Effect::Clear(libc::MS_NOSUID)),
     ("symfollow", Effect::Clear(MS_NOSYMFOLLOW)),
@@ -90,13 +106,15 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("unbindable", Effect::Propagation(libc::MS_UNBINDABLE)),
 ];
 
+/// The option that needs to know whether a source is a link.
+pub(super) const COPY_LINK: &str = "copy-symlink";
+
 /// `MS_NOSYMFOLLOW`, Linux 5.10.
 const MS_NOSYMFOLLOW: u64 = 256;
 
 /// Options that ask for something else than the kernel's mount flags, and are not done yet: refused, never handed to the
 /// kernel as filesystem data.
-const REFUSED: &[&str] =
-    &["tmpcopyup", "idmap", "ridmap", "copy-symlink", "src-nofollow", "dest-nofollow", "remount"];
+const REFUSED: &[&str] = &["tmpcopyup"];
 
 /// Every option name that is understood.
 #[must_use]
@@ -117,8 +135,25 @@ pub(super) struct Options {
     pub(super) propagation: Vec<u64>,
     /// Attributes for the mount and all below it.
     pub(super) recursive: MountAttributes,
+    /// `Some(recursive)` for mapped ids.
+    pub(super) id_map: Option<bool>,
+    /// Whether an earlier entry's mount is changed instead of a new one made.
+    pub(super) remount: bool,
+    /// What happens to symbolic links that the source and the destination are.
+    pub(super) links: Links,
     /// Everything else, for the filesystem.
     pub(super) data: String,
+}
+
+/// What happens to symbolic links, if not that they are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Links {
+    /// A source is made again instead of bound.
+    pub(super) copy: bool,
+    /// A source is bound itself.
+    pub(super) keep_source: bool,
+    /// A destination is mounted over itself.
+    pub(super) keep_destination: bool,
 }
 
 /// Reads the options of the mount at `pointer`.
@@ -132,6 +167,11 @@ pub(super) fn parse(options: &[String], pointer: &str) -> Result<Options, PlanEr
             return Err(
                 PlanError::unsupported(pointer, "this mount option is not supported").value(option)
             );
+        }
+        if matches!(name, "idmap" | "ridmap") && name != option {
+            let rule = "id maps in the option itself are not supported: put them into uidMappings and gidMappings of the mount";
+            let pointer = format!("{pointer}/options/{index}");
+            return Err(PlanError::unsupported(pointer, rule).value(option));
         }
         match OPTIONS.binary_search_by_key(&option.as_str(), |(name, _)| name) {
             Ok(found) => {
@@ -165,6 +205,11 @@ impl Options {
             }
             Effect::Bind(recursive) => self.bind = Some(recursive),
             Effect::Propagation(flags) => self.propagation.push(flags),
+            Effect::IdMap(recursive) => self.id_map = Some(recursive),
+            Effect::Remount => self.remount = true,
+            Effect::CopyLink => self.links.copy = true,
+            Effect::KeepSourceLink => self.links.keep_source = true,
+            Effect::KeepDestinationLink => self.links.keep_destination = true,
             Effect::RecursiveSet(attributes) => {
                 self.recursive.set = (self.recursive.set & !field(attributes)) | attributes;
                 self.recursive.clear =
@@ -207,6 +252,26 @@ impl Options {
 /// Flags of mount(2) as attributes of a new mount.
 pub(super) fn attributes(flags: u64) -> MountAttributes {
     Options { set: flags, ..Options::default() }.bind_attributes()
+}
+
+impl Options {
+    /// The changes of `remount` together with `bind`: what is not said is cleared, but for the time attributes, which stay as they
+    /// are when none of them is said (mount(2), `MS_REMOUNT | MS_BIND`).
+    pub(super) fn replacing_attributes(&self) -> MountAttributes {
+        let mut attributes = self.bind_attributes();
+        let plain = FLAG_ATTRIBUTES.iter().filter(|(flag, _)| *flag != libc::MS_NODIRATIME);
+        for &(_, attribute) in plain {
+            attributes.clear |= attribute & !attributes.set;
+        }
+        attributes
+    }
+
+    /// Those of the options that belong to a filesystem, which a bind mount shares with its source.
+    pub(super) fn of_filesystem(&self) -> Vec<String> {
+        let times = libc::MS_NOATIME | libc::MS_RELATIME | libc::MS_STRICTATIME;
+        let own = FLAG_ATTRIBUTES.iter().fold(times, |flags, (flag, _)| flags | flag);
+        flag_names(self.set & !own)
+    }
 }
 
 /// The bits that a set attribute takes the place of.
@@ -336,6 +401,23 @@ mod tests {
         let parsed = options(&["rnoatime", "rstrictatime"]).recursive;
         assert_eq!((parsed.set, parsed.clear), (libc::MOUNT_ATTR_STRICTATIME, ATIME));
         assert_eq!(options(&["rro"]).recursive.set, libc::MOUNT_ATTR_RDONLY);
+    }
+
+    #[test]
+    fn remounting_a_bind_mount_replaces_its_flags_and_keeps_its_times() {
+        let attributes = options(&["remount", "bind", "ro"]).replacing_attributes();
+        assert_eq!(attributes.set, libc::MOUNT_ATTR_RDONLY);
+        let cleared = [libc::MOUNT_ATTR_NOSUID, libc::MOUNT_ATTR_NODEV, libc::MOUNT_ATTR_NOEXEC];
+        assert!(cleared.iter().all(|attribute| attributes.clear & attribute != 0));
+        assert_eq!(attributes.clear & (ATIME | libc::MOUNT_ATTR_NODIRATIME), 0);
+    }
+
+    #[test]
+    fn what_belongs_to_a_filesystem_is_known() {
+        assert_eq!(
+            options(&["ro", "noatime", "sync", "lazytime"]).of_filesystem(),
+            ["lazytime", "sync"]
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::step::{DescriptorKind, InitOp, InitStep};
 use crate::error::PlanError;
 use crate::facts::{Facts, KernelVersion};
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `(type in config.json, type in /proc/PID/ns, CLONE_NEW*)`, in the order in which namespaces are joined: the mount namespace
 /// comes last but for the user namespace, because it changes what paths mean.
@@ -155,6 +155,14 @@ impl Namespaces {
     /// Whether the container joins an existing namespace of this type.
     pub(super) fn joins(&self, kind: LinuxNamespaceType) -> bool {
         matches!(self.choice(kind), Choice::Joined { .. })
+    }
+
+    /// The path of the namespace that is joined.
+    pub(super) fn joined_path(&self, kind: LinuxNamespaceType) -> Option<&Path> {
+        match self.choice(kind) {
+            Choice::Joined { path, .. } => Some(path),
+            Choice::Shared | Choice::New => None,
+        }
     }
 
     /// Flags of the new namespaces that a clone can make.

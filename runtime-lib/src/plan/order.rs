@@ -217,18 +217,13 @@ impl Parts<'_> {
             return Vec::new();
         }
         let all = std::iter::once(&self.root).chain(descriptors.list());
-        all.filter_map(|descriptor| match descriptor.kind {
+        all.filter_map(|descriptor| match &descriptor.kind {
             DescriptorKind::Namespace => None,
-            DescriptorKind::Tree { recursive, directory, propagation } => Some(InitStep::new(
-                InitOp::OpenTree {
-                    fd: descriptor.number,
-                    path: descriptor.path.clone(),
-                    recursive,
-                    directory,
-                    propagation,
-                },
-                &descriptor.pointer,
-            )),
+            DescriptorKind::Tree(tree) => {
+                let (fd, path) = (descriptor.number, descriptor.path.clone());
+                let op = InitOp::OpenTree { fd, path, tree: Box::new(tree.clone()) };
+                Some(InitStep::new(op, &descriptor.pointer))
+            }
         })
         .collect()
     }

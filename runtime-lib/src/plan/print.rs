@@ -1,7 +1,7 @@
 //! A plan as a page to read.
 
 use super::cgroup::{HierarchyPlan, Version};
-use super::step::{Descriptor, DescriptorKind, HostOp};
+use super::step::{Descriptor, DescriptorKind, HostOp, MountIds};
 use super::{Plan, namespaces};
 use std::fmt;
 use std::path::Path;
@@ -149,12 +149,15 @@ fn options(options: &[(&str, &str)]) -> String {
 }
 
 fn describe(descriptor: &Descriptor) -> String {
-    let kind = match descriptor.kind {
-        DescriptorKind::Namespace => "the namespace",
-        DescriptorKind::Tree { recursive: true, .. } => "a copy of the mounts at",
-        DescriptorKind::Tree { recursive: false, .. } => "a copy of the mount at",
-    };
-    format!("{kind} {}{}", descriptor.path.display(), field(&descriptor.pointer))
+    let (path, field) = (descriptor.path.display(), field(&descriptor.pointer));
+    match &descriptor.kind {
+        DescriptorKind::Namespace => format!("the namespace {path}{field}"),
+        DescriptorKind::Tree(tree) => {
+            let what = if tree.recursive { "mounts" } else { "mount" };
+            let ids = tree.ids.as_ref().map_or(String::new(), MountIds::to_string);
+            format!("a copy of the {what} at {path}{}{}{ids}{field}", tree.attributes, tree.below)
+        }
+    }
 }
 
 /// What a hierarchy is known by.

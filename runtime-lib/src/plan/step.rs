@@ -218,6 +218,10 @@ impl fmt::Display for HostOp {
     }
 }
 
+fn one_line(lines: &str) -> String {
+    lines.lines().collect::<Vec<_>>().join(", ")
+}
+
 /// One map of a user namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct IdMap {
@@ -230,7 +234,7 @@ pub(crate) struct IdMap {
 
 impl fmt::Display for IdMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.lines.lines().collect::<Vec<_>>().join(", "))?;
+        f.write_str(&one_line(&self.lines))?;
         match &self.helper {
             Some(helper) => write!(f, " (by {})", helper.display()),
             None => Ok(()),
@@ -273,19 +277,86 @@ pub(crate) struct Descriptor {
 }
 
 /// How an inherited file is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) enum DescriptorKind {
     /// A namespace, to be joined.
     Namespace,
     /// A detached copy of the mount at the path (open_tree(2)).
-    Tree {
-        /// With the mounts below it.
-        recursive: bool,
-        /// Whether it must be a directory.
-        directory: bool,
-        /// `MS_*` propagation that the copy gets before anybody sees it, zero to stay a peer of the host's mount.
-        propagation: u64,
+    Tree(Tree),
+}
+
+/// A copy of a mount, and what is changed about it while nobody can see it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a property of its own, and none excludes another"
+)]
+pub(crate) struct Tree {
+    /// With the mounts below it.
+    pub(crate) recursive: bool,
+    /// Whether it must be a directory.
+    pub(crate) directory: bool,
+    /// Whether a path that ends in a symbolic link is the link.
+    pub(crate) link: bool,
+    /// Whether it must be the root of a procfs.
+    pub(crate) procfs: bool,
+    /// `MS_*` propagation that the copy gets before anybody sees it, zero to stay a peer of the host's mount.
+    pub(crate) propagation: u64,
+    /// Changes of the mount itself.
+    pub(crate) attributes: Attributes,
+    /// Changes of the mount and of all below it.
+    pub(crate) below: Attributes,
+    /// How ids on the filesystem become others in the mount.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ids: Option<MountIds>,
+}
+
+impl Tree {
+    /// The root filesystem or another directory of the host, with what is mounted in it. Never a peer of the host's mounts: what the
+    /// container mounts in it must not appear there.
+    pub(crate) fn directory(recursive: bool) -> Self {
+        Self { recursive, directory: true, propagation: libc::MS_SLAVE, ..Self::default() }
+    }
+}
+
+/// The id map of a mount (mount_setattr(2), `MOUNT_ATTR_IDMAP`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct MountIds {
+    /// With the mounts below it.
+    pub(crate) recursive: bool,
+    /// Where the map comes from.
+    pub(crate) from: IdSource,
+    /// The configuration field that asks for it.
+    pub(crate) pointer: String,
+}
+
+/// The user namespace whose maps are those of a mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) enum IdSource {
+    /// One with these maps, made for this: lines for uid_map and for gid_map.
+    Maps {
+        /// `filesystem mount size`, a line each.
+        uid_map: String,
+        /// The same for groups.
+        gid_map: String,
     },
+    /// The one at this path.
+    Namespace(PathBuf),
+}
+
+impl fmt::Display for MountIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reach = if self.recursive { ", with all below" } else { "" };
+        match &self.from {
+            IdSource::Maps { uid_map, gid_map } => {
+                let (uids, gids) = (one_line(uid_map), one_line(gid_map));
+                write!(f, " with user ids {uids} and group ids {gids} mapped{reach}")
+            }
+            IdSource::Namespace(path) => {
+                write!(f, " with the ids of the user namespace {} mapped{reach}", path.display())
+            }
+        }
+    }
 }
 
 /// A step of teu-init, with the configuration field behind it.
@@ -486,7 +557,7 @@ pub(crate) enum InitOp {
     /// Propagation of a mount of the runtime's own namespace copy.
     SetPropagation { path: &'static str, flags: u64 },
     /// Copy a mount of this mount namespace, where the host's cannot be copied.
-    OpenTree { fd: i32, path: PathBuf, recursive: bool, directory: bool, propagation: u64 },
+    OpenTree { fd: i32, path: PathBuf, tree: Box<Tree> },
     /// Give up the caller's supplementary groups, if the user namespace lets one.
     DropGroups,
     /// Attach the root filesystem's tree to a directory.
@@ -511,9 +582,20 @@ pub(crate) enum InitOp {
     /// Mount a filesystem where the same one may be mounted already.
     MountDetached { destination: String, kind: &'static str, attributes: Attributes },
     /// Attach a tree that the host opened.
-    AttachTree { fd: i32, source: PathBuf, destination: String, attributes: Attributes },
+    AttachTree {
+        /// The tree's descriptor.
+        fd: i32,
+        /// What it is a copy of.
+        source: PathBuf,
+        /// Path in the container.
+        destination: String,
+        /// Whether a destination that is a symbolic link is mounted over itself.
+        over_link: bool,
+    },
     /// Check that a tree that was opened is this device.
     VerifyDevice { fd: i32, path: PathBuf, mode: u32, device: u64 },
+    /// Bind something that is in the container's root already.
+    BindWithin(Box<Within>),
     /// Change attributes of the mount at a path.
     SetMountAttributes { path: String, attributes: Attributes },
     /// Change propagation of the mount at a path.
@@ -526,6 +608,8 @@ pub(crate) enum InitOp {
     MakeNode { name: String, mode: u32, device: u64, uid: u32, gid: u32 },
     /// Make a symbolic link.
     MakeLink { name: String, target: String, replace: bool },
+    /// Make a link that another file must not stand in the place of.
+    CopyLink { name: String, target: String },
     /// Hide a path.
     MaskPath(Protected),
     /// Make a path read-only.
@@ -572,6 +656,19 @@ pub(crate) enum InitOp {
     CloseOnExecFrom(i32),
     /// Execute the program.
     Execute { args: Vec<String>, env: Vec<String> },
+}
+
+/// A bind mount of something in the container's root, as it is when the mount's turn comes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Within {
+    /// Path in the container.
+    pub(crate) source: String,
+    /// Path in the container.
+    pub(crate) destination: String,
+    /// Whether a destination that is a symbolic link is mounted over itself.
+    pub(crate) over_link: bool,
+    /// The copy.
+    pub(crate) tree: Tree,
 }
 
 impl fmt::Display for InitOp {
@@ -637,9 +734,10 @@ impl fmt::Display for InitOp {
                 let name = propagation_name(*flags);
                 write!(f, "keep mounts made here from appearing on the host (make {path} {name})")
             }
-            Self::OpenTree { fd, path, recursive, .. } => {
-                let what = if *recursive { "mounts" } else { "mount" };
-                write!(f, "copy the {what} at {} (descriptor {fd})", path.display())
+            Self::OpenTree { fd, path, tree } => {
+                let what = if tree.recursive { "mounts" } else { "mount" };
+                write!(f, "copy the {what} at {}", path.display())?;
+                write!(f, "{}{} (descriptor {fd})", tree.attributes, tree.below)
             }
             Self::DropGroups => {
                 f.write_str("give up the caller's supplementary groups, if that is allowed")
@@ -652,7 +750,8 @@ impl fmt::Display for InitOp {
                 "attach the root filesystem in this mount namespace, where hooks look for it ({at})"
             ),
             Self::MountFilesystem { destination, kind, flags, data, .. } => {
-                write!(f, "mount {kind} at {destination}")?;
+                let again = if flags & libc::MS_REMOUNT == 0 { "" } else { "re" };
+                write!(f, "{again}mount {kind} at {destination}")?;
                 let mut options = flag_names(*flags);
                 options.extend((!data.is_empty()).then(|| data.clone()));
                 if options.is_empty() { Ok(()) } else { write!(f, " ({})", options.join(",")) }
@@ -660,8 +759,13 @@ impl fmt::Display for InitOp {
             Self::MountDetached { destination, kind, attributes } => {
                 write!(f, "mount {kind} at {destination}{attributes}, over what is mounted there")
             }
-            Self::AttachTree { source, destination, attributes, .. } => {
-                write!(f, "bind {} at {destination}{attributes}", source.display())
+            Self::AttachTree { source, destination, .. } => {
+                write!(f, "bind {} at {destination}", source.display())
+            }
+            Self::BindWithin(within) => {
+                let Within { source, destination, tree, .. } = within.as_ref();
+                write!(f, "bind the container's own {source} at {destination}")?;
+                write!(f, "{}{}", tree.attributes, tree.below)
             }
             Self::VerifyDevice { path, mode, device, .. } => {
                 let kind = if mode & libc::S_IFMT == libc::S_IFBLK { "block" } else { "character" };
@@ -683,6 +787,7 @@ impl fmt::Display for InitOp {
                 write!(f, "make device {name} ({major}:{minor}, mode {:04o})", mode & 0o7777)
             }
             Self::MakeLink { name, target, .. } => write!(f, "link {name} to {target}"),
+            Self::CopyLink { name, target } => write!(f, "copy the link {name} to {target}"),
             Self::MaskPath(Protected { path, .. }) => write!(f, "hide {path}"),
             Self::ReadonlyPath(Protected { path, .. }) => write!(f, "make {path} read-only"),
             Self::PivotRoot => f.write_str(

@@ -46,7 +46,7 @@ impl Interpreter {
     fn proc(&mut self) -> core::result::Result<Fd, Failure> {
         const O_PATH: usize = 0o10_000_000;
         /// `PROC_SUPER_MAGIC` of linux/magic.h, and `PROC_ROOT_INO` of linux/proc_fs.h.
-        const PROCFS: u64 = 0x9fa0;
+        const PROCFS: u64 = super::rootfs::PROC_SUPER_MAGIC;
         const ROOT_INODE: u64 = 1;
         if let Some(fd) = self.proc {
             return Ok(fd);
@@ -130,8 +130,18 @@ pub(super) fn make_link(directory: Fd, name: Text, target: Text, replace: bool) 
 /// Whether the name is a link to exactly this target.
 #[allow(unsafe_code, reason = "the target is text of the mapped program")]
 fn is_link_to(directory: Fd, name: Text, target: Text) -> bool {
-    let mut buffer = [0_u8; 64];
+    let mut buffer = [0_u8; 4096];
     // SAFETY: texts in a program are NUL-terminated, and the program is never changed or unmapped.
     let target = unsafe { target.as_c_str() }.to_bytes();
     sys::readlinkat(directory, name, &mut buffer).is_ok_and(|len| buffer.get(..len) == Some(target))
+}
+
+/// Makes a symbolic link; only the same link may stand there already.
+pub(super) fn copy_link(directory: Fd, name: Text, target: Text) -> Outcome {
+    match sys::symlinkat(target, directory, name) {
+        Ok(()) => Ok(()),
+        Err(Errno::EEXIST) if is_link_to(directory, name, target) => Ok(()),
+        Err(Errno::EEXIST) => Err((Detail::Verify, Errno(0))),
+        Err(errno) => Err((Detail::Create, errno)),
+    }
 }

@@ -138,13 +138,17 @@ impl Interpreter {
             Op::NewSessionKeyring => process::new_session_keyring(),
             Op::WriteProc => self.write_proc(Text(a), Text(b), c),
             Op::SetPropagation => mounts::set_propagation(Text(a), b),
-            Op::OpenTree => self.open_tree(fd(a), Text(b), c, d),
+            Op::OpenTree => self.open_tree(fd(a), Text(b), [c, d], &attributes(e), &attributes(f)),
             Op::MountDetached => {
                 mounts::mount_detached(self.root, Text(a), Text(b), &attributes(c))
             }
             Op::AttachRoot => mounts::attach_root(self.root, Text(a)),
             Op::MountFilesystem => self.mount_filesystem([a, b, c, d, e, f]),
-            Op::AttachTree => mounts::attach_tree(self.root, fd(a), Text(b), &attributes(c)),
+            Op::AttachTree => mounts::attach_tree(self.root, fd(a), Text(b), c),
+            Op::BindWithin => {
+                mounts::bind_within(self.root, [a, b, c, d], &attributes(e), &attributes(f))
+            }
+            Op::CopyLink => files::copy_link(self.directory, Text(a), Text(b)),
             Op::SetMountAttributes => mounts::set_attributes(self.root, Text(a), &attributes(b)),
             Op::SetMountPropagation => mounts::set_mount_propagation(self.root, Text(a), b),
             Op::MakeDirectory => rootfs::make_directory(self.root, Text(a), b),

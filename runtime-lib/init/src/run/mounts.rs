@@ -76,19 +76,58 @@ pub(super) fn mount_detached(
     attached
 }
 
-/// Attaches a detached tree, its attributes changed while nobody can see it. What is missing at the destination is made as the
-/// tree is: a directory or a file.
-pub(super) fn attach_tree(root: Fd, tree: Fd, path: Text, change: &MountAttributes) -> Outcome {
-    if !change.is_empty() {
-        sys::mount_setattr(tree, change).map_err(|errno| (Detail::Attributes, errno))?;
-    }
+/// Attaches a detached tree. What is missing at the destination is made as the tree is: a directory or a file.
+pub(super) fn attach_tree(root: Fd, tree: Fd, path: Text, create: u64) -> Outcome {
     let status = sys::status(tree).map_err(|errno| (Detail::Tree, errno))?;
-    let create = if is_directory(status.mode) { Create::DIRECTORY } else { Create::FILE };
-    let target = destination(root, path, create)?;
+    let kind = if is_directory(status.mode) { Create::DIRECTORY } else { Create::FILE };
+    let target = destination(root, path, create | kind)?;
     let attached = sys::attach_tree(tree, target).map_err(|errno| (Detail::Attach, errno));
     sys::close(target);
     sys::close(tree);
     attached
+}
+
+/// Attaches a copy of what `source` is below the root filesystem now, changed while nobody can see it.
+pub(super) fn bind_within(
+    root: Fd,
+    [source, path, flags, propagation]: [u64; 4],
+    change: &MountAttributes,
+    below: &MountAttributes,
+) -> Outcome {
+    let found = if flags & Create::COPY_LINK != 0 { resolve_nofollow } else { resolve };
+    let source = found(root, Text(source)).map_err(|errno| (Detail::Source, errno))?;
+    let copied = sys::clone_tree(source, flags & Create::COPY_BELOW != 0);
+    sys::close(source);
+    let tree = copied.map_err(|errno| (Detail::Tree, errno))?;
+    change_tree(tree, propagation, change, below)?;
+    attach_tree(root, tree, Text(path), flags)
+}
+
+/// Changes a detached tree: first its place in the propagation tree.
+fn change_tree(
+    tree: Fd,
+    propagation: u64,
+    change: &MountAttributes,
+    below: &MountAttributes,
+) -> Outcome {
+    let propagation =
+        MountAttributes { propagation, recursive: RECURSIVE, ..MountAttributes::default() };
+    for change in [&propagation, change, below] {
+        if !change.is_empty() {
+            sys::mount_setattr(tree, change).map_err(|errno| (Detail::Attributes, errno))?;
+        }
+    }
+    Ok(())
+}
+
+/// What the container takes for /proc has to be a procfs, and the whole of it (CVE-2019-16884).
+fn verify_procfs(tree: Fd) -> Outcome {
+    /// `PROC_ROOT_INO` of the kernel.
+    const ROOT: u64 = 1;
+    let magic = sys::filesystem_magic(tree).map_err(|errno| (Detail::Tree, errno))?;
+    let inode = sys::inode(tree).map_err(|errno| (Detail::Tree, errno))?;
+    let is_procfs = magic == super::rootfs::PROC_SUPER_MAGIC && inode == ROOT;
+    if is_procfs { Ok(()) } else { Err((Detail::Verify, Errno(0))) }
 }
 
 /// Changes attributes of the mount at `path`.
@@ -191,21 +230,22 @@ impl Interpreter {
         &mut self,
         number: Fd,
         path: Text,
-        flags: u64,
-        propagation: u64,
+        [flags, propagation]: [u64; 2],
+        change: &MountAttributes,
+        below: &MountAttributes,
     ) -> Outcome {
         let wants_directory = flags & Open::DIRECTORY != 0;
-        let tree = sys::clone_tree_at(path, flags & Open::RECURSIVE != 0, wants_directory)
+        let nofollow = wants_directory || flags & Open::LINK != 0;
+        let tree = sys::clone_tree_at(path, flags & Open::RECURSIVE != 0, nofollow)
             .map_err(|errno| (Detail::Tree, errno))?;
         let status = sys::status(tree).map_err(|errno| (Detail::Tree, errno))?;
         if wants_directory && !is_directory(status.mode) {
             return Err((Detail::Tree, Errno::ENOTDIR));
         }
-        if propagation != 0 {
-            let change =
-                MountAttributes { propagation, recursive: RECURSIVE, ..MountAttributes::default() };
-            sys::mount_setattr(tree, &change).map_err(|errno| (Detail::Attributes, errno))?;
+        if flags & Open::PROCFS != 0 {
+            verify_procfs(tree)?;
         }
+        change_tree(tree, propagation, change, below)?;
         if self.proc == Some(number) {
             // It happened to get a number that is meant for a tree, and is opened again when it is needed.
             self.proc = None;

@@ -21,6 +21,9 @@ const RESOLVE_IN_ROOT: u64 = 0x10;
 /// How often a resolution is repeated that the kernel broke off because something was renamed meanwhile (openat2(2), `EAGAIN`).
 const RACES: usize = 128;
 
+/// The filesystem magic of procfs (statfs(2)).
+pub(super) const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+
 /// How many links to nowhere are followed, as many as the kernel follows links (path_resolution(7)).
 const LINKS: u8 = 40;
 
@@ -79,13 +82,21 @@ pub(super) fn destination(root: Fd, path: Text, create: u64) -> core::result::Re
     let file = create & Create::FILE != 0;
     let symlinks = if create & Create::NO_SYMLINKS != 0 { RESOLVE_NO_SYMLINKS } else { 0 };
     let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | symlinks;
-    let kind = if file { 0 } else { O_DIRECTORY };
-    match open(root, path, kind, resolve) {
+    let nofollow = if create & Create::OVER_LINK != 0 { O_NOFOLLOW } else { 0 };
+    let kind = if file { nofollow } else { nofollow | O_DIRECTORY };
+    let found = match open(root, path, kind, resolve) {
         Ok(fd) => Ok(fd),
         Err(Errno::ENOENT) => make(root, path, file, 0o755),
         Err(Errno::ELOOP | Errno::ENOTDIR) if symlinks != 0 => Err((Detail::Verify, Errno(0))),
         Err(errno) => Err((Detail::Resolve, errno)),
+    }?;
+    if create & Create::OUTSIDE_PROC != 0 {
+        let magic = sys::filesystem_magic(found).map_err(|errno| (Detail::Resolve, errno))?;
+        if magic == PROC_SUPER_MAGIC {
+            return Err((Detail::InProc, Errno(0)));
+        }
     }
+    Ok(found)
 }
 
 /// Makes the directory `path` and its parents; one that is there stays as it is.

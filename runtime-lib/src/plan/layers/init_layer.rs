@@ -127,6 +127,10 @@ impl Walk {
                 let link = |path| Entry::Link { path, target: target.clone(), replace: *replace };
                 self.make(link, self.in_directory(name));
             }
+            InitOp::CopyLink { name, target } => {
+                let link = |path| Entry::Link { path, target: target.clone(), replace: false };
+                self.make(link, self.in_directory(name));
+            }
             InitOp::MakeConsole => {
                 self.make(|path| Entry::EmptyFile { path }, self.in_directory("console"));
             }
