@@ -122,8 +122,8 @@ fn config_process_apparmor_profile_that_is_not_loaded() {
 #[test]
 fn config_process_apparmor_profile_without_apparmor() {
     let mut c = Container::new();
-    if has_apparmor() {
-        skip!("AppArmor is active here");
+    if has_apparmor() || has_selinux() {
+        skip!("a security module is active here");
     }
     c.bundle.set("/process/apparmorProfile", json!("unconfined"));
     if c.runtime().differs("runc", "refuses every profile without AppArmor")
@@ -161,5 +161,65 @@ fn config_process_selinux_label_without_selinux() {
         if !c.runtime().differs("crun", "1.8: names the file, not the cause") {
             let _said = outcome.saying("selinux");
         }
+    }
+}
+
+/// The first of some labels that the loaded policy knows (`/sys/fs/selinux/context` takes no other).
+fn known_label<'a>(labels: &[&'a str]) -> Option<&'a str> {
+    let known = |label: &&&str| fs::write("/sys/fs/selinux/context", label.as_bytes()).is_ok();
+    labels.iter().find(known).copied()
+}
+
+/// config.md, `selinuxLabel`: "specifies the SELinux label for the process".
+#[test]
+fn config_process_selinux_label_is_set() {
+    let mut c = Container::new();
+    let labels = ["system_u:system_r:container_t:s0:c1,c2", "system_u:system_r:svirt_t:s0:c1,c2"];
+    let Some(label) = known_label(&labels) else {
+        skip!("SELinux is not active here, or its policy knows no label for containers");
+    };
+    c.bundle.set("/process/selinuxLabel", json!(label));
+    let answers = c.ask(&["read /proc/self/attr/current", "keyring-label"]);
+    let current = answers[0]["text"].as_str().expect("a label").trim_end_matches(['\0', '\n']);
+    assert_eq!(current, label);
+    assert_eq!(answers[1]["text"], label, "{answers:?}");
+    c.bundle.set("/process/selinuxLabel", json!("system_u:system_r:no_such_type_t:s0"));
+    let outcome = c.refused().exits(1);
+    if !c.runtime().differs("crun", "1.8: does not name the file") {
+        let _said = outcome.saying("/attr/").saying("nvalid argument");
+    }
+}
+
+/// config-linux.md, "Mount Label": "will set the Selinux context for the mounts in the container".
+#[test]
+fn config_linux_mount_label_is_set() {
+    let mut c = Container::new();
+    let labels =
+        ["system_u:object_r:container_file_t:s0:c1,c2", "system_u:object_r:svirt_file_t:s0:c1,c2"];
+    let Some(label) = known_label(&labels) else {
+        skip!("SELinux is not active here, or its policy knows no label for containers");
+    };
+    c.bundle.set("/linux/mountLabel", json!(label));
+    // runc labels it as well, where the policy lets it.
+    c.bundle.keep_mounts(|destination| destination != "/dev/mqueue");
+    // A directory that there is on every machine.
+    c.bundle.push("/linux/maskedPaths", json!("/sys/kernel"));
+    let answer = c.ask_one("read /proc/self/mountinfo");
+    let context = format!("context=\"{label}\"");
+    let mounts = answer["text"].as_str().expect("mountinfo can be read");
+    let labelled = |path: &str| {
+        let line = mounts.lines().find(|line| line.split(' ').nth(4) == Some(path));
+        line.unwrap_or_else(|| panic!("{path} in {mounts}")).contains(&context)
+    };
+    for path in ["/dev", "/dev/pts", "/dev/shm"] {
+        assert!(labelled(path), "{path} in {mounts}");
+    }
+    assert!(!labelled("/proc"), "{mounts}");
+    if !c.runtime().differs("crun", "1.8: binds a directory of the host's to mask")
+        && !c.runtime().differs("runc < 1.2", "masks before it labels")
+    {
+        assert!(
+            mounts.lines().any(|line| line.contains(" /sys/kernel ") && line.contains(&context))
+        );
     }
 }

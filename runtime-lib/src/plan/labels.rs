@@ -110,6 +110,22 @@ impl Labels {
         self.process.iter().map(write).collect()
     }
 
+    /// The steps before and after the making of a keyring. It gets the label of the program, which SELinux would not let look into a
+    /// keyring of the runtime's (proc_pid_attr(5)).
+    pub(super) fn around_keyring(&self) -> Option<[InitStep; 2]> {
+        let label = self.process.iter().find_map(|(label, _)| match label {
+            Label::SeLinux(label) => Some(label.clone()),
+            Label::AppArmor(_) => None,
+        })?;
+        let path = || "thread-self/attr/keycreate".to_owned();
+        // An empty line takes it back.
+        let write = |text| InitOp::WriteProc { path: path(), text };
+        Some(
+            [label, "\n".to_owned()]
+                .map(|text| InitStep::new(write(text), "/process/selinuxLabel")),
+        )
+    }
+
     /// Labels filesystems as they are mounted. The kernel labels the files of procfs, sysfs and cgroups itself; message queues take no
     /// such option.
     pub(super) fn apply_to(&self, mounts: &mut [InitStep]) {
@@ -179,8 +195,16 @@ mod tests {
             labels.write_steps()[0].op.to_string(),
             "apply SELinux label \"system_u:system_r:svirt_t:s0\": write /proc/thread-self/attr/exec"
         );
+        let [before, after] = labels.around_keyring().unwrap().map(|step| step.op.to_string());
+        assert_eq!(
+            before,
+            "write \"system_u:system_r:svirt_t:s0\" to /proc/thread-self/attr/keycreate"
+        );
+        assert_eq!(after, "write \"\" to /proc/thread-self/attr/keycreate");
         let error = plan(&spec(process, ""), APPARMOR).unwrap_err();
         assert!(error.unsupported && error.pointer == "/process/selinuxLabel", "{error}");
+        let process = r#","apparmorProfile":"teu-default""#;
+        assert_eq!(plan(&spec(process, ""), APPARMOR).unwrap().around_keyring(), None);
         let error = plan(&spec("", r#""mountLabel":"a:b:c:s0""#), APPARMOR).unwrap_err();
         assert!(error.unsupported && error.pointer == "/linux/mountLabel", "{error}");
     }

@@ -168,7 +168,11 @@ impl Parts<'_> {
         if !self.request.keeps_keyring {
             // After the change to the container's root, whose keyring it is then. Before anything of the container runs: whoever is in
             // a session keyring can read its keys (keyrings(7)).
+            let (before, after) =
+                self.process.labels.around_keyring().map(|[before, after]| (before, after)).unzip();
+            steps.extend(before);
             steps.push(InitOp::NewSessionKeyring.into());
+            steps.extend(after);
         }
         steps.push(InitOp::StartSession.into());
         if !self.net_devices.is_empty() {
