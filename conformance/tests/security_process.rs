@@ -15,7 +15,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::{io, process};
-use teu_conformance::{Container, Runtime, Value, json, mountinfo, skip, sys};
+use teu_conformance::{Container, Runtime, Value, copy_program, json, mountinfo, skip, sys};
 
 /// `ENOKEY`: no such key.
 const ENOKEY: i32 = 126;
@@ -103,9 +103,12 @@ fn security_abstract_sockets_of_the_host_cannot_be_reached() {
 #[test]
 fn security_waiting_process_has_no_directory_of_the_host_open() {
     let mut c = Container::new();
+    // A reason to write to the host's /proc.
+    c.bundle.set("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1" }));
     c.create();
-    let mounts: BTreeSet<u32> = mountinfo::host().iter().map(|mount| mount.id).collect();
     let process = format!("/proc/{}", c.pid());
+    let mounts = mountinfo::parse(&c.proc_file("mountinfo"));
+    let mounts: BTreeSet<u32> = mounts.iter().map(|mount| mount.id).collect();
     for entry in fs::read_dir(format!("{process}/fd")).expect("the waiting process").flatten() {
         let Ok(meta) = fs::metadata(entry.path()) else { continue };
         let number = entry.file_name().into_string().expect("a number");
@@ -113,9 +116,30 @@ fn security_waiting_process_has_no_directory_of_the_host_open() {
         let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
         let mount = mount.and_then(|id| id.trim().parse().ok()).expect("a number");
         let target = fs::read_link(entry.path()).unwrap_or_default();
-        assert!(!meta.is_dir() || !mounts.contains(&mount), "{number} -> {}", target.display());
+        // Its own mounts, or one that is attached nowhere and empty: it hides directories.
+        let own = mounts.contains(&mount)
+            || fs::read_dir(entry.path()).is_ok_and(|mut entries| entries.next().is_none());
+        assert!(!meta.is_dir() || own, "{number} -> {}", target.display());
     }
     assert_eq!((c.proc_link("root"), c.proc_link("cwd")), ("/".to_owned(), "/".to_owned()));
+}
+
+/// CVE-2024-21626: the program of an image is named through a descriptor that the runtime has open itself. Where that leads to the
+/// host's /proc, it leads to whatever other containers have.
+#[test]
+fn security_program_cannot_be_named_through_a_descriptor() {
+    let mut other = Container::new();
+    copy_program(teu_fixtures::probe(), &other.bundle.rootfs().join("private"));
+    other.pause(&[]);
+    let mut c = other.beside();
+    c.bundle.set("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1" }));
+    for number in 3..=40 {
+        let program = format!("/proc/self/fd/{number}/{}/root/private", other.pid());
+        c.bundle.set("/process/args", json!([program, "print", "led out"]));
+        let outcome = c.run();
+        assert!(!outcome.out().contains("led out"), "fd {number}: {outcome}");
+        let _failed = outcome.fails();
+    }
 }
 
 /// keyrings(7): the session keyring of the caller may hold secrets, and whoever has it can read them.

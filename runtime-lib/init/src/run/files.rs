@@ -62,6 +62,15 @@ impl Interpreter {
         Ok(fd)
     }
 
+    /// Lets go of the runtime's procfs, for good. A program of the image that is named through a descriptor must not find the host's
+    /// processes there (CVE-2024-21626), and from here on `/proc` is the container's, to which nothing is written.
+    pub(super) fn let_go_of_proc(&mut self) {
+        const NONE: Fd = Fd(-1);
+        if let Some(fd) = self.proc.replace(NONE) {
+            sys::close(fd);
+        }
+    }
+
     /// Opens the directory for the nodes and links that follow.
     pub(super) fn enter_directory(&mut self, path: Text) -> Outcome {
         if self.directory != Fd::CWD {

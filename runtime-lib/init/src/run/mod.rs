@@ -157,7 +157,10 @@ impl Interpreter {
             Op::MakeLink => files::make_link(self.directory, Text(a), Text(b), c == 1),
             Op::MaskPath => self.mask_path(Text(a), b),
             Op::ReadonlyPath => mounts::readonly_path(self.below(b)?, Text(a)),
-            Op::PivotRoot => mounts::pivot_root(self.root),
+            Op::PivotRoot => {
+                self.let_go_of_proc();
+                mounts::pivot_root(self.root)
+            }
             Op::SetHostname => sys::sethostname(Text(a), b).map_err(refused),
             Op::SetDomainname => sys::setdomainname(Text(a), b).map_err(refused),
             Op::SetRlimit => sys::setrlimit(a, b, c).map_err(refused),
