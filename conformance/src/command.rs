@@ -129,6 +129,13 @@ impl Command {
         self
     }
 
+    /// Starts the program without one of root's capabilities (linux/capability.h).
+    #[must_use]
+    pub fn without_capability(mut self, number: libc::c_ulong) -> Self {
+        sys::before_exec(&mut self.command, move || sys::drop_capability(number));
+        self
+    }
+
     /// Starts the program confined to the CPU on which this thread happens to run.
     #[must_use]
     pub fn on_one_cpu(mut self) -> Self {

@@ -240,6 +240,12 @@ pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
     checked(unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
+/// Takes a capability out of the bounding set, and with the next exec out of the others (capabilities(7)).
+pub(crate) fn drop_capability(number: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: numbers only.
+    checked(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) }).map(drop)
+}
+
 /// sched_setaffinity(2): this process runs on one CPU from here on.
 pub(crate) fn stay_on_this_cpu() -> io::Result<()> {
     let mut mask = [0_u64; 128];

@@ -7,6 +7,7 @@
     reason = "a test reports by panicking, and its paths are its own"
 )]
 
+use teu_conformance::command::User;
 use teu_conformance::{Command, Container, json, mountinfo, skip};
 
 const EROFS: i32 = 30;
@@ -155,6 +156,22 @@ fn config_linux_devices_in_a_user_namespace() {
     let wrong = json!([{ "type": "c", "path": "/dev/null", "major": 1, "minor": 5 }]);
     c.bundle.set("/linux/devices", wrong);
     let _said = c.refused().exits(1).saying("character device 1:5: it is another file");
+}
+
+/// Where the runtime may make no nodes, they are the host's, too: root without CAP_MKNOD, as in a container.
+#[test]
+fn config_linux_devices_without_the_right_to_make_them() {
+    const CAP_MKNOD: u64 = 27;
+    let mut c = Container::new();
+    c.bundle.ask(&["append /dev/null text", "stat /dev/null", "append /dev/full x"]);
+    let outcome = c.launch("run", &[]).without_capability(CAP_MKNOD).run();
+    if c.runtime().differs("crun", "1.8: needs CAP_MKNOD") {
+        return;
+    }
+    let answers = outcome.ok().answers();
+    assert_eq!(answers[0]["done"], true, "{answers:?}");
+    assert_eq!((&answers[1]["major"], &answers[1]["minor"]), (&json!(1), &json!(3)));
+    assert_eq!(answers[2]["errno"], 28, "{answers:?}");
 }
 
 /// config-linux.md, "Devices": an unknown type is an error.
@@ -342,6 +359,33 @@ fn config_linux_sysctl_is_set_inside_only() {
     assert_eq!(answers[1], json!({ "text": "1\n" }));
     let after = std::fs::read_to_string("/proc/sys/kernel/shmmni").expect("the host's value");
     assert_eq!(after, before);
+}
+
+/// CVE-2025-52881: what is mounted over a file of /proc/sys is not the kernel's, and gets nothing written.
+#[test]
+fn config_linux_sysctl_is_not_written_to_a_file_over_it() {
+    let mut c = Container::new();
+    let file = c.bundle.outside("fake").join("domainname");
+    std::fs::write(&file, "untouched").expect("writing a file");
+    // The one parameter of a namespace whose file is the same file in all of them.
+    c.bundle.set("/linux/sysctl", json!({ "kernel.domainname": "inside" }));
+    c.bundle.ask(&["self"]);
+    let covered = User {
+        id: 0,
+        home: c.path("home"),
+        files: vec![(file.clone(), "/proc/sys/kernel/domainname".into())],
+    };
+    if c.runtime().differs("crun", "1.8: knows no such parameter") {
+        return;
+    }
+    let outcome = c.launch("run", &[]).user(Some(&covered)).run();
+    assert_eq!(std::fs::read_to_string(&file).expect("the file is there"), "untouched");
+    if outcome.code() == 0 {
+        // A procfs of one's own has nothing mounted in it.
+        assert_eq!(outcome.answers()[0]["domainname"], "inside");
+    } else {
+        let _said = outcome.fails().saying("something is mounted over the file");
+    }
 }
 
 /// runc's contract: a parameter of the whole host is refused.

@@ -89,6 +89,29 @@ fn config_process_scheduler_deadline() {
     assert_eq!(times, [json!(1_000_000), json!(50_000_000), json!(100_000_000)]);
 }
 
+/// runc's contract: the words for a policy that the container's CPUs do not allow. A deadline task has to be free to run on
+/// every CPU (sched(7)).
+#[test]
+fn config_process_scheduler_does_not_go_together_with_some_cpus() {
+    let mut c = Container::new();
+    if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1) {
+        skip!("with one CPU there is no choice");
+    }
+    let times = json!({
+        "policy": "SCHED_DEADLINE", "runtime": 1_000_000, "deadline": 50_000_000, "period": 100_000_000
+    });
+    c.bundle.set("/process/scheduler", times);
+    c.bundle.set("/linux/resources/cpu", json!({ "cpus": "0" }));
+    if is_too_old(&c, "runc < 1.2") {
+        return;
+    }
+    let outcome = c.refused().exits(1);
+    if outcome.err().contains("cpuset") {
+        skip!("this host has no cpuset controller");
+    }
+    let _said = outcome.saying("process scheduler can't be used together with AllowedCPUs");
+}
+
 /// runc's contract: what the policy does not take is an error, and so is no policy.
 #[test]
 fn config_process_scheduler_contradictions_are_errors() {
