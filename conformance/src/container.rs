@@ -117,6 +117,20 @@ impl Container {
         self.directory.path().join(name)
     }
 
+    /// Mounts a tmpfs on the host, with `nosuid` and `nodev`, and gives its path; it goes with the test.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be mounted.
+    #[must_use]
+    pub fn mount_nosuid(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir(&path).expect("a directory of the test");
+        let target = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).expect("a path");
+        sys::mount_tmpfs(&target, libc::MS_NOSUID | libc::MS_NODEV).expect("a tmpfs");
+        path
+    }
+
     /// The runtime's command line with `--root` set.
     pub fn command<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Command {
         let root = [OsStr::new("--root"), self.root.as_os_str()];

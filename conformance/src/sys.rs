@@ -124,6 +124,11 @@ pub(crate) fn mount_unified_cgroups() -> io::Result<()> {
     mount(Some(c"cgroup2"), c"/sys/fs/cgroup", Some(c"cgroup2"), 0)
 }
 
+/// Mounts a tmpfs.
+pub(crate) fn mount_tmpfs(target: &CStr, flags: libc::c_ulong) -> io::Result<()> {
+    mount(Some(c"tmpfs"), target, Some(c"tmpfs"), flags)
+}
+
 /// Shows one file of the host in another's place. Async-signal-safe.
 pub(crate) fn bind_file(source: &CStr, target: &CStr) -> io::Result<()> {
     mount(Some(source), target, None, libc::MS_BIND)

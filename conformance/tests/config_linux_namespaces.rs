@@ -360,3 +360,32 @@ fn config_linux_time_offsets_need_a_time_namespace() {
     }
     let _refused = c.refused();
 }
+
+/// mount_namespaces(7): what a mount of the host forbids, root of a user namespace cannot allow.
+#[test]
+fn config_linux_user_namespace_cannot_lift_what_the_hosts_mount_forbids() {
+    let busybox = std::path::Path::new("/bin/busybox");
+    if !busybox.exists() {
+        skip!("no {} (busybox-static)", busybox.display());
+    }
+    let mut c = Container::new();
+    c.bundle.map_users(100_000, 65_536);
+    c.bundle.set("/process/capabilities/bounding", json!(["CAP_SYS_ADMIN"]));
+    c.bundle.set("/process/capabilities/effective", json!(["CAP_SYS_ADMIN"]));
+    c.bundle.set("/process/capabilities/permitted", json!(["CAP_SYS_ADMIN"]));
+    teu_conformance::copy_program(busybox, &c.bundle.rootfs().join("busybox"));
+    c.bundle.push(
+        "/mounts",
+        json!({ "destination": "/tmp", "type": "bind", "source": c.mount_nosuid("data"), "options": ["rbind"] }),
+    );
+    let script = "/busybox mount -o remount,bind,suid,dev,exec /tmp; /busybox grep ' /tmp ' /proc/self/mountinfo";
+    c.bundle.set("/process/args", json!(["/busybox", "sh", "-c", script]));
+    let outcome = c.run().ok();
+    let kept = outcome.out().contains("nosuid");
+    if c.runtime()
+        .differs("crun", "1.8: opens the source on the host, and the flags can be changed")
+    {
+        return;
+    }
+    assert!(kept, "{outcome}");
+}

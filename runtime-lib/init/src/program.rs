@@ -375,6 +375,8 @@ impl Open {
     pub const LINK: u64 = 4;
     /// It must be the root of a procfs.
     pub const PROCFS: u64 = 8;
+    /// The fd has a copy from the library, which stays where this process may not reach the path, or not copy the mount alone.
+    pub const REPLACE: u64 = 16;
 }
 
 /// What a mount destination has to be, and what is made when it is not there.

@@ -294,8 +294,9 @@ fn descriptors_are_used(plan: &Plan) -> bool {
         }
     }
     for step in &plan.init {
-        if let InitOp::OpenTree { fd, .. } = &step.op
-            && open.insert(*fd, (false, 0)).is_some()
+        // One that replaces needs one that is there.
+        if let InitOp::OpenTree { fd, replaces, .. } = &step.op
+            && open.insert(*fd, (false, 0)) != replaces.then_some((false, 0))
         {
             return false;
         }

@@ -215,21 +215,28 @@ impl Parts<'_> {
         root.into_iter().chain(descriptors.into_list().into_iter().filter(is_left)).collect()
     }
 
-    /// The trees that teu-init opens.
+    /// The trees that teu-init opens: all of them, where the caller may not; and in a user namespace what the configuration names. The
+    /// copy that the host opens has the flags of the host's mount, and the container may change them; only in the copy of a mount
+    /// namespace that belongs to another user namespace they are locked (mount_namespaces(7)).
     fn open_trees(&self, descriptors: &Descriptors) -> Vec<InitStep> {
-        if !self.opens_trees() {
-            return Vec::new();
-        }
-        let all = std::iter::once(&self.root).chain(descriptors.list());
-        all.filter_map(|descriptor| match &descriptor.kind {
-            DescriptorKind::Namespace => None,
-            DescriptorKind::Tree(tree) => {
+        let inside = self.opens_trees();
+        let shared = self.namespaces.shares(LinuxNamespaceType::User);
+        let root = (!self.is_layered()).then_some(&self.root);
+        let is_opened = |descriptor: &&Descriptor| {
+            let is_root = descriptor.number == self.root.number;
+            inside || (!shared && (is_root || descriptor.pointer.starts_with("/mounts/")))
+        };
+        let step = |descriptor: &Descriptor| match &descriptor.kind {
+            // Mapping ids of a mount takes root of the host.
+            DescriptorKind::Tree(tree) if inside || tree.ids.is_none() => {
                 let (fd, path) = (descriptor.number, descriptor.path.clone());
-                let op = InitOp::OpenTree { fd, path, tree: Box::new(tree.clone()) };
+                let op =
+                    InitOp::OpenTree { fd, path, tree: Box::new(tree.clone()), replaces: !inside };
                 Some(InitStep::new(op, &descriptor.pointer))
             }
-        })
-        .collect()
+            DescriptorKind::Tree(_) | DescriptorKind::Namespace => None,
+        };
+        root.into_iter().chain(descriptors.list()).filter(is_opened).filter_map(step).collect()
     }
 
     fn enter_namespaces(

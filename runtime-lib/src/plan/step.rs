@@ -557,7 +557,13 @@ pub(crate) enum InitOp {
     /// Propagation of a mount of the runtime's own namespace copy.
     SetPropagation { path: &'static str, flags: u64 },
     /// Copy a mount of this mount namespace, where the host's cannot be copied.
-    OpenTree { fd: i32, path: PathBuf, tree: Box<Tree> },
+    OpenTree {
+        fd: i32,
+        path: PathBuf,
+        tree: Box<Tree>,
+        /// Instead of the copy of the host's that is there: this one keeps the flags that the host's has.
+        replaces: bool,
+    },
     /// Give up the caller's supplementary groups, if the user namespace lets one.
     DropGroups,
     /// Attach the root filesystem's tree to a directory.
@@ -734,10 +740,12 @@ impl fmt::Display for InitOp {
                 let name = propagation_name(*flags);
                 write!(f, "keep mounts made here from appearing on the host (make {path} {name})")
             }
-            Self::OpenTree { fd, path, tree } => {
+            Self::OpenTree { fd, path, tree, replaces } => {
                 let what = if tree.recursive { "mounts" } else { "mount" };
                 write!(f, "copy the {what} at {}", path.display())?;
-                write!(f, "{}{} (descriptor {fd})", tree.attributes, tree.below)
+                write!(f, "{}{} (descriptor {fd})", tree.attributes, tree.below)?;
+                let why = ", with the host's flags locked";
+                f.write_str(if *replaces { why } else { "" })
             }
             Self::DropGroups => {
                 f.write_str("give up the caller's supplementary groups, if that is allowed")
