@@ -63,6 +63,9 @@ fn hand_down_to(hierarchy: &HierarchyPlan) -> Result<Vec<Refusal>, StepError> {
 }
 
 /// Enables those of `wanted` that `directory` has and does not hand down yet: all at once, and one by one if that fails.
+///
+/// A cgroup with processes hands nothing down but to threads: the kernel refuses memory, and takes pids or cpu as the beginning
+/// of a threaded domain, in which the container's cgroup could hold no process (cgroup-v2.rst, "Threads").
 fn hand_down(directory: &Directory, wanted: &[String]) -> Result<Vec<Refusal>, StepError> {
     const FILE: &str = "cgroup.subtree_control";
     let enabled = read(directory, FILE)?;
@@ -73,16 +76,27 @@ fn hand_down(directory: &Directory, wanted: &[String]) -> Result<Vec<Refusal>, S
     if missing.is_empty() {
         return Ok(Vec::new());
     }
+    let file = directory.path().join(FILE).display().to_string();
+    let refusal =
+        |name: &str, errno| Refusal { controller: name.to_owned(), file: file.clone(), errno };
+    if has_processes(directory) {
+        return Ok(missing.into_iter().map(|name| refusal(name, Errno::EBUSY)).collect());
+    }
     let all: Vec<String> = missing.iter().map(|name| format!("+{name}")).collect();
     if directory.write(FILE, &all.join(" ")).is_ok() {
         return Ok(Vec::new());
     }
-    let file = directory.path().join(FILE).display().to_string();
     let refused = missing.into_iter().filter_map(|name| {
-        let errno = directory.write(FILE, &format!("+{name}")).err()?;
-        Some(Refusal { controller: name.to_owned(), file: file.clone(), errno })
+        directory.write(FILE, &format!("+{name}")).err().map(|errno| refusal(name, errno))
     });
     Ok(refused.collect())
+}
+
+/// Whether the cgroup has processes and is not the root of all, which may.
+fn has_processes(directory: &Directory) -> bool {
+    let is_root = directory.read_short("cgroup.type") == Err(Errno::ENOENT);
+    // What cannot be read is for the write to fail at.
+    !is_root && directory.read_short("cgroup.procs").is_ok_and(|list| !list.trim().is_empty())
 }
 
 const NOT_DELEGATED: &str = "the cgroup is not delegated to this user";
