@@ -375,15 +375,29 @@ fn config_mounts_tmpcopyup_copies_what_is_covered() {
     let mut c = Container::new();
     c.bundle.file("data/sub/file", "copied");
     c.bundle.push("/mounts", mount("/data", "tmpfs", "tmpfs", &["tmpcopyup"]));
-    if c.runtime().differs("teu", "0.1: refuses tmpcopyup") {
-        let _said = c.refused().saying("/mounts/7/options/0").saying("tmpcopyup");
-        return;
-    }
     let answers = c.ask(&["read /data/sub/file", "write /data/sub/file changed", "statfs /data"]);
     assert_eq!(answers[0], json!({ "text": "copied" }));
     assert_eq!(answers[1]["done"], true);
     let host = fs::read_to_string(c.bundle.rootfs().join("data/sub/file")).expect("the original");
     assert_eq!(host, "copied");
+}
+
+/// runc's contract: what is copied keeps its mode and its links.
+#[test]
+fn config_mounts_tmpcopyup_keeps_modes_and_links() {
+    let mut c = Container::new();
+    let file = c.bundle.file("data/sub/file", "copied");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("the mode of a file");
+    let directory = c.bundle.directory_in_rootfs("data/private");
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o1750)).expect("the mode");
+    c.bundle.link("data/link", "/etc/passwd");
+    c.bundle.push("/mounts", mount("/data", "tmpfs", "tmpfs", &["tmpcopyup", "ro"]));
+    let answers =
+        c.ask(&["stat /data/sub/file", "stat /data/private", "stat /data/link", "write /data/n x"]);
+    assert_eq!(answers[0]["mode"], 0o640);
+    assert_eq!(answers[1]["mode"], 0o1750);
+    assert_eq!(answers[2]["link"], "/etc/passwd");
+    assert_eq!(answers[3]["errno"], EROFS);
 }
 
 /// config.md: a type that the kernel does not know is an error, and nothing stays behind.

@@ -361,3 +361,184 @@ fn layers_of_a_killed_runtime_leave_no_mount() {
     l.c.must_be_gone();
     l.must_be_unseen();
 }
+
+/// A volume with `copyup`; `None` where the runtime has no such option.
+fn with_volume(options: &[&str]) -> Option<(Container, PathBuf)> {
+    let mut c = Container::new();
+    if ["runc", "crun", "youki"].iter().any(|peer| c.runtime().differs(peer, "has no copyup")) {
+        return None;
+    }
+    let volume = c.bundle.outside("volume");
+    let options: Vec<_> = ["rbind", "copyup"].iter().chain(options).collect();
+    c.bundle.push(
+        "/mounts",
+        json!({ "destination": "/data", "type": "bind", "source": volume, "options": options }),
+    );
+    Some((c, volume))
+}
+
+/// An empty volume receives what the image has at its place, with all that belongs to it.
+#[test]
+fn volumes_that_are_empty_receive_what_the_image_has() {
+    let Some((mut c, volume)) = with_volume(&[]) else { return };
+    let file = c.bundle.file("data/sub/file", "of the image");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o4755)).expect("the mode of a file");
+    std::os::unix::fs::lchown(&file, Some(7), Some(8)).expect("the owner of a file");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o4755)).expect("the mode of a file");
+    c.bundle.link("data/link", "/etc/shadow");
+    let directory = c.bundle.directory_in_rootfs("data");
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o1770)).expect("the mode");
+    let answers = c.ask(&["read /data/sub/file", "stat /data/sub/file", "write /data/new text"]);
+    assert_eq!(answers[0]["text"], "of the image");
+    let stat = &answers[1];
+    assert_eq!(
+        (&stat["mode"], &stat["uid"], &stat["gid"]),
+        (&json!(0o4755), &json!(7), &json!(8)),
+        "{stat}"
+    );
+    let names = |path: &Path| {
+        let mut names: Vec<_> = fs::read_dir(path)
+            .expect("a directory")
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&volume), ["link", "new", "sub"]);
+    assert_eq!(fs::read_link(volume.join("link")).expect("a link"), Path::new("/etc/shadow"));
+    assert_eq!(fs::metadata(&volume).expect("the volume").mode() & 0o7777, 0o1770);
+    assert_eq!(names(&directory), ["link", "sub"], "the image is as it was");
+    // The second container finds it as the first one left it.
+    fs::remove_file(volume.join("sub/file")).expect("removing a file of the volume");
+    assert_eq!(c.ask_one("list /data/sub"), json!([]));
+}
+
+/// Read-only volumes are filled before they become so.
+#[test]
+fn volumes_that_are_read_only_are_filled_all_the_same() {
+    for option in ["ro", "rro"] {
+        let Some((mut c, volume)) = with_volume(&[option]) else { return };
+        c.bundle.file("data/file", "of the image");
+        let answers = c.ask(&["read /data/file", "write /data/new text"]);
+        assert_eq!(answers[0]["text"], "of the image", "{option}");
+        assert_eq!(answers[1]["errno"], EROFS, "{option}");
+        assert!(volume.join("file").is_file());
+    }
+}
+
+/// In a user namespace the copy belongs to its users; a device node, which nobody may make there, is left out.
+#[test]
+fn volumes_are_filled_in_a_user_namespace() {
+    const FIRST: u32 = 300_000;
+    let Some((mut c, volume)) = with_volume(&[]) else { return };
+    c.bundle.file("data/file", "of the image");
+    let node = c.bundle.rootfs().join("data/node");
+    let made = std::process::Command::new("mknod").arg(&node).args(["c", "1", "3"]).status();
+    assert!(made.expect("mknod").success());
+    c.bundle.map_users(FIRST, 65_536);
+    std::os::unix::fs::chown(&volume, Some(FIRST), Some(FIRST)).expect("the volume's owner");
+    let answers = c.ask(&["stat /data/file", "list /data"]);
+    assert_eq!(answers[0]["uid"], 0);
+    assert_eq!(answers[1], json!(["file"]));
+    assert_eq!(fs::metadata(volume.join("file")).expect("the copy").uid(), FIRST);
+}
+
+/// What earlier entries have mounted below the destination is not the image's.
+#[test]
+fn volumes_do_not_receive_what_is_mounted() {
+    let Some((mut c, volume)) = with_volume(&[]) else { return };
+    c.bundle.file("data/file", "of the image");
+    c.bundle.file("data/secret/below", "of the image");
+    let secret = c.bundle.outside("secret");
+    write_file(&secret.join("text"), "of the host");
+    let bind = json!({ "destination": "/data/secret", "source": secret, "options": ["bind"] });
+    let tmpfs = json!({ "destination": "/data/tmp", "type": "tmpfs", "source": "tmpfs" });
+    let mounts = c.bundle.config["mounts"].as_array_mut().expect("the mounts");
+    let last = mounts.len() - 1;
+    mounts.splice(last..last, [bind, tmpfs]);
+    let answers = c.ask(&["list /data/secret", "list /data"]);
+    assert_eq!(answers[0], json!([]));
+    assert_eq!(answers[1], json!(["file", "secret", "tmp"]));
+    assert_eq!(fs::read_dir(volume.join("secret")).expect("a directory").count(), 0);
+}
+
+/// The volume's content is no change of the container's: it is not in the upper directory.
+#[test]
+fn volumes_of_layered_roots_are_filled_from_the_merged_layers() {
+    let Some(mut l) = Layered::new() else { return };
+    write_file(&l.base().join("data/below"), "base");
+    write_file(&l.base().join("data/changed"), "base");
+    let layer = l.add_layer();
+    write_file(&layer.join("data/changed"), "layer");
+    let volume = l.c.bundle.outside("volume");
+    let mounts = [
+        json!({ "destination": "/data", "source": volume, "options": ["bind", "copyup"] }),
+        json!({ "destination": "/etc", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"] }),
+    ];
+    mounts.into_iter().for_each(|mount| l.c.bundle.push("/mounts", mount));
+    write_file(&layer.join("etc/file"), "layer");
+    let answers =
+        l.c.ask(&["read /data/below", "read /data/changed", "write /data/new x", "read /etc/file"]);
+    assert_eq!(answers[0]["text"], "base");
+    assert_eq!(answers[1]["text"], "layer");
+    assert_eq!(answers[3]["text"], "layer");
+    assert!(volume.join("new").is_file());
+    assert_eq!(l.changes(), [""; 0]);
+}
+
+/// What cannot be filled is refused by name, or fails with its reason and leaves nothing.
+#[test]
+fn volumes_that_cannot_be_filled_are_refused_by_name() {
+    let Some((mut c, volume)) = with_volume(&[]) else { return };
+    let last = c.bundle.config["mounts"].as_array().expect("the mounts").len() - 1;
+    let entry = format!("/mounts/{last}");
+    c.bundle.set(&format!("{entry}/source"), json!(write_file(&volume.join("file"), "")));
+    c.bundle.file("data/file", "of the image");
+    let _said = c.refused().saying("only a directory can be filled");
+    c.bundle.set(
+        &entry,
+        json!({ "destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["copyup"] }),
+    );
+    let _said = c.refused().saying(&entry).saying("tmpcopyup");
+    c.bundle.set(
+        &entry,
+        json!({ "destination": "/data", "source": volume, "options": ["bind", "tmpcopyup"] }),
+    );
+    let _said = c.refused().saying(&entry).saying("copyup");
+    // Larger than its tmpfs.
+    c.bundle.file("data/large", &"x".repeat(1 << 20));
+    c.bundle.set(
+        &entry,
+        json!({ "destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup", "size=64k"] }),
+    );
+    let _said = c.refused().saying("no space left").saying("larger than the volume");
+}
+
+/// Containers that get one empty volume at the same time fill it once.
+#[test]
+fn volumes_are_filled_once_by_containers_that_start_together() {
+    let Some((c, volume)) = with_volume(&[]) else { return };
+    for number in 0..300 {
+        c.bundle.file(&format!("data/d{number}/file"), &number.to_string());
+    }
+    let mut others: Vec<Container> = Vec::new();
+    for index in 0..4 {
+        let mut other = Container::new();
+        fs::remove_dir_all(other.bundle.rootfs()).expect("another root filesystem");
+        fs::create_dir_all(other.bundle.rootfs()).expect("another root filesystem");
+        let bundle = c.bundle.config["mounts"].clone();
+        other.bundle.set("/mounts", bundle);
+        other.bundle.set("/root/path", json!(c.bundle.rootfs()));
+        other.bundle.ask(&["list /data", &format!("warn {index}")]);
+        others.push(other);
+    }
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let running: Vec<_> = others.iter().map(|other| scope.spawn(|| other.run())).collect();
+        running.into_iter().map(|thread| thread.join().expect("a run")).collect()
+    });
+    for outcome in outcomes {
+        let names = outcome.ok().answers().remove(0);
+        assert_eq!(names.as_array().expect("names").len(), 300);
+    }
+    assert_eq!(fs::read_dir(&volume).expect("the volume").count(), 300);
+}

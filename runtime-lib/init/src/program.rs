@@ -132,6 +132,14 @@ pub enum Detail {
     InProc = 10,
     /// Finding the source below the root filesystem.
     Source = 11,
+    /// Reading what is copied.
+    CopyRead = 23,
+    /// Writing the copy.
+    CopyWrite = 24,
+    /// Directories lie in each other more deeply than is copied.
+    CopyDepth = 25,
+    /// Clearing away a copy that was interrupted.
+    CopyClear = 26,
 }
 
 impl Detail {
@@ -152,6 +160,10 @@ impl Detail {
             19 => Self::HookTimeout,
             10 => Self::InProc,
             11 => Self::Source,
+            23 => Self::CopyRead,
+            24 => Self::CopyWrite,
+            25 => Self::CopyDepth,
+            26 => Self::CopyClear,
             _ => Self::Call,
         }
     }
@@ -324,6 +336,12 @@ ops! {
     MountDetached = 82,
     /// Starts a session keyring that nobody else has (keyctl(2)). No arguments.
     NewSessionKeyring = 100,
+    /// Opens the directory that the next copy is made of; one that is not there is copied as nothing. Argument: path.
+    OpenCopySource = 85,
+    /// Fills a tree that the library opened, if it is empty. Arguments: fd, [`Keep`] flags.
+    CopyIntoTree = 86,
+    /// Fills the tmpfs that was just mounted at a path. Arguments: path, [`Keep`] flags.
+    CopyIntoMount = 87,
 }
 
 /// `struct sched_attr` of sched_setattr(2).
@@ -377,6 +395,17 @@ impl Open {
     pub const PROCFS: u64 = 8;
     /// The fd has a copy from the library, which stays where this process may not reach the path, or not copy the mount alone.
     pub const REPLACE: u64 = 16;
+}
+
+/// What a copy leaves as it is at the directory that it fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep;
+
+impl Keep {
+    /// Owner and group.
+    pub const OWNER: u64 = 1;
+    /// The mode.
+    pub const MODE: u64 = 2;
 }
 
 /// What a mount destination has to be, and what is made when it is not there.

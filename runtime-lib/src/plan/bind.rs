@@ -1,5 +1,6 @@
 //! Bind mounts (config.md#mounts): where the source is looked for, and what is changed about the copy of it.
 
+use super::copy_up;
 use super::descriptors::Descriptors;
 use super::mount_ids;
 use super::mounts::{Context, Entry, Mounts};
@@ -23,13 +24,14 @@ pub(super) fn plan(
     planned.warnings.extend(options.of_filesystem().into_iter().map(|option| {
         format!("{option:?} in {pointer}/options belongs to the filesystem, which a bind mount cannot change")
     }));
+    copy_up::check(options.fill, None, pointer)?;
     let source = source(entry, context)?;
     if let Some(target) = context.facts.links.get(&source).filter(|_| options.links.copy) {
         planned.steps.extend(copy_link(entry, target)?);
         return Ok(());
     }
     let ids = mount_ids::plan(entry.mount, options, context.ids.as_ref(), pointer)?;
-    let tree = Tree {
+    let mut tree = Tree {
         recursive,
         directory: false,
         link: options.links.keep_source,
@@ -45,19 +47,28 @@ pub(super) fn plan(
         let rule = "mapping the ids of a mount takes CAP_SYS_ADMIN where its filesystem was mounted, which an ordinary user does not have";
         return Err(PlanError::unsupported(pointer, rule));
     }
+    let last = match options.fill {
+        Some(_) => copy_up::read_only_last(&mut tree, options.links, &destination, pointer)?,
+        None => Vec::new(),
+    };
     let op = match context.rootfs.and_then(|rootfs| inside(rootfs, &source)) {
         Some(inside) if tree.ids.is_none() || planned.shows(&inside) => {
             refuse_inside(&tree, pointer)?;
+            copy_up::check_inside(options.fill, pointer)?;
             let within = Within { source: inside, destination, over_link, tree };
             InitOp::BindWithin(Box::new(within))
         }
         _ => {
             let kind = DescriptorKind::Tree(tree);
             let fd = descriptors.add(kind, source.clone(), format!("{pointer}/source"));
+            if options.fill.is_some() {
+                planned.steps.extend(copy_up::into_tree(fd, &source, &destination, pointer));
+            }
             InitOp::AttachTree { fd, source, destination, over_link }
         }
     };
     planned.steps.push(InitStep::new(op, pointer));
+    planned.steps.extend(last);
     Ok(())
 }
 

@@ -52,7 +52,9 @@ pub(super) fn as_encoded(op: &InitOp) -> InitOp {
     let mut op = op.clone();
     match &mut op {
         InitOp::JoinNamespace { name, .. } => *name = "",
-        InitOp::AttachTree { source, .. } => *source = PathBuf::new(),
+        InitOp::AttachTree { source, .. } | InitOp::CopyIntoTree { source, .. } => {
+            *source = PathBuf::new();
+        }
         InitOp::RunHook(ContainerHook { hook, .. }) => hook.env = None,
         InitOp::VerifyDevice { path, .. } => *path = PathBuf::new(),
         InitOp::FindExecutable { name, .. } => name.clear(),
@@ -314,6 +316,11 @@ impl Program<'_> {
                 },
                 attributes: self.attributes(c)?,
             },
+            Op::OpenCopySource => InitOp::OpenCopySource { path: self.text(a)? },
+            Op::CopyIntoTree => {
+                InitOp::CopyIntoTree { fd: fit(a)?, source: PathBuf::new(), keep: b }
+            }
+            Op::CopyIntoMount => InitOp::CopyIntoMount { path: self.text(a)?, keep: b },
             Op::AttachTree => InitOp::AttachTree {
                 fd: fit(a)?,
                 source: PathBuf::new(),

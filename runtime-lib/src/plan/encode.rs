@@ -288,6 +288,9 @@ impl<'a> Data<'a> {
                     ],
                 )
             }
+            InitOp::OpenCopySource { path } => (Op::OpenCopySource, &[self.text(path)]),
+            InitOp::CopyIntoTree { fd, keep, .. } => (Op::CopyIntoTree, &[number(*fd), *keep]),
+            InitOp::CopyIntoMount { path, keep } => (Op::CopyIntoMount, &[self.text(path), *keep]),
             InitOp::AttachTree { fd, destination, over_link, .. } => (
                 Op::AttachTree,
                 &[number(*fd), self.text(destination), attach_flags(destination, *over_link)],

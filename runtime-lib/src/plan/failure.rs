@@ -92,6 +92,12 @@ fn part(op: &InitOp, detail: Detail) -> &'static str {
         (_, Detail::InProc) => "cannot be mounted because it is inside /proc",
         (_, Detail::Source) => "find the source below the root filesystem",
         (InitOp::CopyLink { .. }, Detail::Verify) => "another file is there already",
+        (_, Detail::CopyRead) => "read what the image has",
+        (_, Detail::CopyWrite) => "write the copy",
+        (_, Detail::CopyDepth) => "directories lie in each other more than 128 deep",
+        (_, Detail::CopyClear) => "clear away a copy that was interrupted",
+        (InitOp::CopyIntoTree { .. }, Detail::Verify) => "only a directory can be filled",
+        (InitOp::CopyIntoMount { .. }, Detail::Verify) => "what was mounted there is gone",
         (_, Detail::Resolve) => "resolve the path below the root filesystem",
         (_, Detail::Create) => "create it",
         (InitOp::MountFilesystem { .. }, Detail::Verify) => "must be mounted on ordinary directory",
@@ -216,6 +222,15 @@ fn process_hint(op: &InitOp, errno: i32) -> Option<&'static str> {
         }
         (InitOp::SetCapabilities { .. }, libc::EPERM) => {
             Some("the runtime does not have one of these capabilities itself")
+        }
+        (InitOp::CopyIntoTree { .. } | InitOp::CopyIntoMount { .. }, libc::ENOSPC) => {
+            Some("what the image has there is larger than the volume")
+        }
+        (InitOp::CopyIntoTree { .. } | InitOp::CopyIntoMount { .. }, libc::EINVAL) => {
+            Some("an owner in the image may not be mapped in the container's user namespace")
+        }
+        (InitOp::CopyIntoTree { .. } | InitOp::CopyIntoMount { .. }, libc::EOPNOTSUPP) => {
+            Some("the volume's filesystem cannot hold an access list that the image has")
         }
         _ => None,
     }

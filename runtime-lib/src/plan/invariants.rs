@@ -113,6 +113,8 @@ fn builds(op: &InitOp) -> bool {
         op,
         InitOp::MountFilesystem { .. }
             | InitOp::AttachTree { .. }
+            | InitOp::CopyIntoTree { .. }
+            | InitOp::CopyIntoMount { .. }
             | InitOp::SetMountAttributes { .. }
             | InitOp::MakeDirectory { .. }
             | InitOp::MakeNode { .. }
@@ -328,7 +330,9 @@ fn path_of(op: &InitOp) -> Option<&str> {
         InitOp::MountFilesystem { destination, .. } | InitOp::AttachTree { destination, .. } => {
             Some(destination)
         }
-        InitOp::SetMountAttributes { path, .. }
+        InitOp::OpenCopySource { path }
+        | InitOp::CopyIntoMount { path, .. }
+        | InitOp::SetMountAttributes { path, .. }
         | InitOp::SetMountPropagation { path, .. }
         | InitOp::EnterDirectory { path } => Some(path),
         InitOp::MaskPath(protected) | InitOp::ReadonlyPath(protected) => Some(&protected.path),

@@ -8,6 +8,7 @@ mod bind;
 mod capabilities;
 pub(crate) mod cgroup;
 mod cgroup_mount;
+mod copy_up;
 mod descriptors;
 mod devices;
 mod encode;

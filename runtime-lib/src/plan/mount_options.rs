@@ -32,6 +32,17 @@ enum Effect {
     KeepSourceLink,
     /// Mounts on the link that the destination is.
     KeepDestinationLink,
+    /// Fills it with what it covers.
+    Fill(Fill),
+}
+
+/// What is filled with what the image has at its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// A bind mount, if it is empty.
+    Volume,
+    /// A tmpfs.
+    Tmpfs,
 }
 
 /// Attributes that are one field of several bits: setting one clears the others (mount_setattr(2)).
@@ -44,6 +55,7 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("atime", Effect::Clear(libc::MS_NOATIME)),
     ("bind", Effect::Bind(false)),
     (COPY_LINK, Effect::CopyLink),
+    ("copyup", Effect::Fill(Fill::Volume)),
     ("defaults", Effect::Default),
     ("dest-nofollow", Effect::KeepDestinationLink),
     ("dev", Effect::Clear(libc::MS_NODEV)),
@@ -103,6 +115,7 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("suid", Effect::Clear(libc::MS_NOSUID)),
     ("symfollow", Effect::Clear(MS_NOSYMFOLLOW)),
     ("sync", Effect::Set(libc::MS_SYNCHRONOUS)),
+    ("tmpcopyup", Effect::Fill(Fill::Tmpfs)),
     ("unbindable", Effect::Propagation(libc::MS_UNBINDABLE)),
 ];
 
@@ -111,10 +124,6 @@ pub(super) const COPY_LINK: &str = "copy-symlink";
 
 /// `MS_NOSYMFOLLOW`, Linux 5.10.
 const MS_NOSYMFOLLOW: u64 = 256;
-
-/// Options that ask for something else than the kernel's mount flags, and are not done yet: refused, never handed to the
-/// kernel as filesystem data.
-const REFUSED: &[&str] = &["tmpcopyup"];
 
 /// Every option name that is understood.
 #[must_use]
@@ -141,6 +150,8 @@ pub(super) struct Options {
     pub(super) remount: bool,
     /// What happens to symbolic links that the source and the destination are.
     pub(super) links: Links,
+    /// What is filled with what it covers.
+    pub(super) fill: Option<Fill>,
     /// Everything else, for the filesystem.
     pub(super) data: String,
 }
@@ -162,12 +173,6 @@ pub(super) fn parse(options: &[String], pointer: &str) -> Result<Options, PlanEr
     let mut data = Vec::new();
     for (index, option) in options.iter().enumerate() {
         let name = option.split_once('=').map_or(option.as_str(), |(name, _)| name);
-        if REFUSED.contains(&name) {
-            let pointer = format!("{pointer}/options/{index}");
-            return Err(
-                PlanError::unsupported(pointer, "this mount option is not supported").value(option)
-            );
-        }
         if matches!(name, "idmap" | "ridmap") && name != option {
             let rule = "id maps in the option itself are not supported: put them into uidMappings and gidMappings of the mount";
             let pointer = format!("{pointer}/options/{index}");
@@ -204,6 +209,7 @@ impl Options {
                 self.clear |= flag;
             }
             Effect::Bind(recursive) => self.bind = Some(recursive),
+            Effect::Fill(fill) => self.fill = Some(fill),
             Effect::Propagation(flags) => self.propagation.push(flags),
             Effect::IdMap(recursive) => self.id_map = Some(recursive),
             Effect::Remount => self.remount = true,

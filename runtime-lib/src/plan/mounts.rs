@@ -3,6 +3,7 @@
 use super::bind;
 use super::cgroup::CgroupPlan;
 use super::cgroup_mount::{self, Wanted};
+use super::copy_up;
 use super::descriptors::Descriptors;
 use super::mount_ids;
 use super::mount_options::{self, AT_RECURSIVE, Options};
@@ -144,6 +145,7 @@ impl Entry<'_> {
             bind::plan(self, recursive, context, descriptors, planned)?;
         } else {
             self.refuse_bind_options(context)?;
+            copy_up::check(self.options.fill, self.mount.typ().as_deref(), &self.pointer)?;
             match self.kind()? {
                 "cgroup" => self.cgroup(context, descriptors, planned)?,
                 kind => self.filesystem(kind, planned)?,
@@ -241,7 +243,14 @@ impl Entry<'_> {
             inherit_mode: kind == "tmpfs"
                 && !self.options.data.split(',').any(|option| option.starts_with("mode=")),
         };
-        planned.steps.push(self.step(op));
+        let mount = self.step(op);
+        if self.options.fill.is_some() {
+            let [before, after] =
+                copy_up::into_tmpfs(&self.destination, &self.options.data, &self.pointer);
+            planned.steps.extend([before, mount, after]);
+        } else {
+            planned.steps.push(mount);
+        }
         Ok(())
     }
 
@@ -288,6 +297,9 @@ impl Entry<'_> {
     /// Changes what is mounted already (mount(2), `MS_REMOUNT`): with `bind` the mount alone, else the filesystem as well.
     fn remount(&self, planned: &mut Mounts) -> Result<(), PlanError> {
         let pointer = format!("{}/options", self.pointer);
+        if self.options.fill.is_some() {
+            return Err(PlanError::invalid(pointer, "what is mounted already cannot be filled"));
+        }
         if self.options.bind.is_some() {
             if !self.options.data.is_empty() {
                 let rule = "bind mounts cannot have any filesystem-specific options applied";

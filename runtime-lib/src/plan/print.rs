@@ -3,6 +3,7 @@
 use super::cgroup::{HierarchyPlan, Version};
 use super::step::{Descriptor, DescriptorKind, HostOp, MountIds};
 use super::{Plan, namespaces};
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use teu_init::program::Slot;
@@ -140,8 +141,8 @@ impl Plan {
 }
 
 /// Options of a filesystem, as mount(8) takes them.
-fn options(options: &[(&str, &str)]) -> String {
-    let words = options.iter().map(|(key, value)| match *value {
+fn options(options: &[(&str, Cow<'_, str>)]) -> String {
+    let words = options.iter().map(|(key, value)| match value.as_ref() {
         "" => (*key).to_owned(),
         value => format!("{key}={value}"),
     });

@@ -587,6 +587,12 @@ pub(crate) enum InitOp {
     },
     /// Mount a filesystem where the same one may be mounted already.
     MountDetached { destination: String, kind: &'static str, attributes: Attributes },
+    /// Open the directory that the next copy is made of.
+    OpenCopySource { path: String },
+    /// Fill an empty volume, which is still only a tree.
+    CopyIntoTree { fd: i32, source: PathBuf, keep: u64 },
+    /// Fill the tmpfs that was just mounted there.
+    CopyIntoMount { path: String, keep: u64 },
     /// Attach a tree that the host opened.
     AttachTree {
         /// The tree's descriptor.
@@ -766,6 +772,15 @@ impl fmt::Display for InitOp {
             }
             Self::MountDetached { destination, kind, attributes } => {
                 write!(f, "mount {kind} at {destination}{attributes}, over what is mounted there")
+            }
+            Self::OpenCopySource { path } => {
+                write!(f, "open what the image has at {path}, for the copy that follows")
+            }
+            Self::CopyIntoTree { source, .. } => {
+                write!(f, "copy it into {}, if nothing is there", source.display())
+            }
+            Self::CopyIntoMount { path, .. } => {
+                write!(f, "copy it into the tmpfs at {path}")
             }
             Self::AttachTree { source, destination, .. } => {
                 write!(f, "bind {} at {destination}", source.display())

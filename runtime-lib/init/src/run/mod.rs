@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "values are read out of the mapped program")]
 
 mod console;
+mod copy;
 mod files;
 mod hooks;
 mod mounts;
@@ -52,6 +53,8 @@ pub struct Interpreter {
     console: Option<console::Console>,
     /// Whether the user namespace forbids setgroups(2).
     groups_denied: bool,
+    /// The directory that the next copy is made of.
+    copy_source: Option<Fd>,
     /// Whether the working directory is entered.
     in_cwd: bool,
     /// The program that `FindExecutable` chose.
@@ -88,6 +91,7 @@ pub fn run(fd_base: i32) -> ! {
         hidden_label: None,
         kept: mounts::Kept::default(),
         console: None,
+        copy_source: None,
         groups_denied: false,
         in_cwd: false,
         executable: Text(0),
@@ -196,6 +200,9 @@ impl Interpreter {
             Op::BindConsole => self.bind_console(Text(a)),
             Op::AdoptConsole => self.adopt_console(a),
             Op::RunHook => self.run_hook(index, a),
+            Op::OpenCopySource => self.open_copy_source(Text(a)),
+            Op::CopyIntoTree => self.copy_into_tree(fd(a), b),
+            Op::CopyIntoMount => self.copy_into_mount(Text(a), b),
             Op::Execute => Err(refused(sys::execve(self.executable, Text(a), Text(b)))),
         }
     }

@@ -14,24 +14,24 @@ const AT_SYMLINK_NOFOLLOW: usize = 0x100;
 const O_CLOEXEC: usize = 0o2_000_000;
 
 /// A reference as the kernel wants it. Exposed: the kernel reads through the number, also through one inside another structure.
-fn address<T>(value: &T) -> usize {
+pub(super) fn address<T>(value: &T) -> usize {
     from_ref(value).expose_provenance()
 }
 
 /// A mutable reference as the kernel wants it.
-fn address_mut<T>(value: &mut T) -> usize {
+pub(super) fn address_mut<T>(value: &mut T) -> usize {
     core::ptr::from_mut(value).expose_provenance()
 }
 
 impl Text {
-    fn word(self) -> usize {
+    pub(super) fn word(self) -> usize {
         self.0 as usize
     }
 }
 
 impl Fd {
     #[allow(clippy::cast_sign_loss, reason = "the kernel reads the low 32 bits as a signed number")]
-    fn word(self) -> usize {
+    pub(super) fn word(self) -> usize {
         self.0 as usize
     }
 
@@ -57,6 +57,8 @@ macro_rules! call {
         unsafe { syscall(nr::$number, args) }
     }};
 }
+
+pub(super) use call;
 
 /// exit_group(2).
 pub fn exit(status: i32) -> ! {

@@ -5,9 +5,11 @@
 #![allow(unsafe_code, reason = "system calls; this is the unsafe room of the crate")]
 
 mod calls;
+mod copying;
 mod nr;
 
 pub use calls::*;
+pub use copying::*;
 
 /// Exit status of `teu-init` when a step failed and was reported.
 pub const EXIT_FAILURE: i32 = 255;
@@ -23,6 +25,8 @@ impl Errno {
     pub const EPERM: Self = Self(1);
     /// No such file or directory.
     pub const ENOENT: Self = Self(2);
+    /// No such device or address.
+    pub const ENXIO: Self = Self(6);
     /// Interrupted system call.
     pub const EINTR: Self = Self(4);
     /// Bad file descriptor.
@@ -47,6 +51,12 @@ impl Errno {
     pub const EPIPE: Self = Self(32);
     /// File name too long.
     pub const ENAMETOOLONG: Self = Self(36);
+    /// Directory not empty.
+    pub const ENOTEMPTY: Self = Self(39);
+    /// No data available: no such extended attribute.
+    pub const ENODATA: Self = Self(61);
+    /// Operation not supported.
+    pub const EOPNOTSUPP: Self = Self(95);
     /// Function not implemented.
     pub const ENOSYS: Self = Self(38);
     /// Too many levels of symbolic links.

@@ -138,7 +138,7 @@ pub(crate) fn view(layers: &Layers, facts: &Facts) -> Option<OwnedFd> {
         lowers: &lowers,
         writable: None,
         method: Method::of(facts.kernel),
-        options: layers::options(facts.in_user_namespace),
+        options: &layers::options(facts.in_user_namespace),
         volatile: false,
     };
     overlay::mount(&overlay).ok()
@@ -158,3 +158,6 @@ pub(crate) fn remove(place: &Path) -> Result<(), StepError> {
 fn at(error: StepError, pointer: &str) -> StepError {
     if pointer.is_empty() { error } else { error.at(pointer) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use super::{Layer, at};
 use crate::error::StepError;
 use crate::plan::layers::Method;
 use nix::errno::Errno;
+use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::null;
@@ -16,7 +17,7 @@ pub(super) struct Overlay<'a> {
     /// The upper and the work directory.
     pub(super) writable: Option<(&'a Layer, &'a Layer)>,
     pub(super) method: Method,
-    pub(super) options: &'a [(&'static str, &'static str)],
+    pub(super) options: &'a [(&'static str, Cow<'static, str>)],
     /// Whether nobody minds when it is lost in a crash of the host.
     pub(super) volatile: bool,
 }
@@ -31,9 +32,10 @@ const CREATE: libc::c_uint = 6;
 pub(super) fn mount(overlay: &Overlay<'_>) -> Result<OwnedFd, StepError> {
     let context = Context::open()?;
     // What mount tables show as the source.
-    let source = [("source", "overlay")];
+    let source = std::iter::once(("source", "overlay"));
     let volatile = overlay.volatile.then_some(("volatile", ""));
-    for (key, value) in source.iter().chain(overlay.options).copied().chain(volatile) {
+    let options = overlay.options.iter().map(|(key, value)| (*key, value.as_ref()));
+    for (key, value) in source.chain(options).chain(volatile) {
         context
             .option(key, value)
             .map_err(|errno| context.refused(format!("set the overlay's option {key}"), errno))?;

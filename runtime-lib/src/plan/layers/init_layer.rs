@@ -103,7 +103,8 @@ impl Walk {
     fn see(&mut self, op: &InitOp) {
         const MODE: u32 = 0o755;
         match op {
-            InitOp::MountFilesystem { destination, .. } => {
+            InitOp::MountFilesystem { destination, .. }
+            | InitOp::MountDetached { destination, .. } => {
                 self.make(|path| Entry::Directory { path, mode: MODE }, destination.clone());
                 self.covered.push(destination.clone());
             }

@@ -17,6 +17,7 @@ use crate::error::PlanError;
 use crate::facts::{Facts, KernelVersion};
 use oci_spec::runtime::{LinuxIdMapping, Spec};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -119,7 +120,7 @@ pub(crate) struct LayeredRoot {
     /// How overlayfs is told the directories.
     pub(crate) method: Method,
     /// `key=value`, or a key alone where the value is empty.
-    pub(crate) options: Vec<(&'static str, &'static str)>,
+    pub(crate) options: Vec<(&'static str, Cow<'static, str>)>,
     /// Where the init layer is made, if not in the state directory.
     pub(crate) init_directory: Option<PathBuf>,
     /// Who owns what is made: root of the container, as the host knows it.
@@ -235,12 +236,15 @@ const USER_OPTIONS: &[(&str, &str)] = &[("userxattr", "")];
 /// Checks what is asked for.
 pub(super) fn plan(layers: &Layers, spec: &Spec, facts: &Facts) -> Result<LayeredRoot, PlanError> {
     check::check(layers, facts)?;
-    let options = options(facts.in_user_namespace);
+    let mut options = options(facts.in_user_namespace);
+    // Files of the layers have the labels of others; these are the container's, whoever it shares them with.
+    let label = spec.linux().as_ref().and_then(|linux| linux.mount_label().clone());
+    options.extend(label.filter(|label| !label.is_empty()).map(|label| ("context", label.into())));
     Ok(LayeredRoot {
         lowers: layers.lowers.clone(),
         writable: layers.upper.clone().zip(layers.work.clone()),
         method: Method::of(facts.kernel),
-        options: options.to_vec(),
+        options,
         init_directory: layers.init.directory.clone(),
         owner: owner(spec),
         entries: init_layer::files(layers)?,
@@ -268,8 +272,9 @@ fn owner(spec: &Spec) -> (u32, u32) {
 }
 
 /// The options of an overlay that is mounted in the initial user namespace, or in another.
-pub(crate) fn options(in_user_namespace: bool) -> &'static [(&'static str, &'static str)] {
-    if in_user_namespace { USER_OPTIONS } else { OPTIONS }
+pub(crate) fn options(in_user_namespace: bool) -> Vec<(&'static str, Cow<'static, str>)> {
+    let options = if in_user_namespace { USER_OPTIONS } else { OPTIONS };
+    options.iter().map(|&(key, value)| (key, Cow::Borrowed(value))).collect()
 }
 
 #[cfg(test)]

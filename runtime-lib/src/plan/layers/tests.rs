@@ -21,12 +21,23 @@ fn writable() -> Layers {
     Layers::new(["/l/2", "/l/1"]).writable("/c/upper", "/c/work")
 }
 
+fn texts(root: &LayeredRoot) -> Vec<String> {
+    root.options.iter().map(|(key, value)| format!("{key}={value}")).collect()
+}
+
+#[test]
+fn the_label_of_mounts_is_that_of_the_layers_too() {
+    let spec = r#"{"ociVersion":"1.3.0","linux":{"mountLabel":"u:r:t:s0:c1,c2"}}"#;
+    let root = plan(&writable(), &serde_json::from_str(spec).unwrap(), &facts()).unwrap();
+    assert_eq!(texts(&root).last().unwrap(), "context=u:r:t:s0:c1,c2");
+}
+
 #[test]
 fn what_is_asked_for_is_what_is_mounted() {
     let root = plan(&writable(), &spec(&json!({})), &facts()).unwrap();
     assert_eq!(root.lowers, [Path::new("/l/2"), Path::new("/l/1")]);
     assert_eq!(root.writable, Some(("/c/upper".into(), "/c/work".into())));
-    assert_eq!(root.options, [("index", "off"), ("metacopy", "off"), ("redirect_dir", "off")]);
+    assert_eq!(texts(&root), ["index=off", "metacopy=off", "redirect_dir=off"]);
     assert_eq!(root.method, Method::Descriptors);
     assert!(root.entries.is_empty());
 }
@@ -102,7 +113,7 @@ fn what_the_host_cannot_do_is_refused() {
 #[test]
 fn in_a_user_namespace_overlayfs_uses_what_it_may() {
     let facts = Facts { in_user_namespace: true, ..facts() };
-    assert_eq!(plan(&writable(), &spec(&json!({})), &facts).unwrap().options, [("userxattr", "")]);
+    assert_eq!(texts(&plan(&writable(), &spec(&json!({})), &facts).unwrap()), ["userxattr="]);
 }
 
 #[test]
