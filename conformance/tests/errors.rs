@@ -7,7 +7,7 @@
     reason = "a test reports by panicking, and its paths are its own"
 )]
 
-use teu_conformance::{ConfigFile, Container, json};
+use teu_conformance::{ConfigFile, Container, json, skip};
 
 /// Every refusal here must leave nothing; [`Container::refused`] looks.
 fn with_config(bytes: impl Into<Vec<u8>>) -> Container {
@@ -182,10 +182,7 @@ fn errors_failing_hook_undoes_create() {
 /// What teu does not do yet it refuses by name, and never ignores. Other runtimes do most of it.
 #[test]
 fn errors_what_is_not_done_is_refused_by_name() {
-    let properties = [
-        ("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_ALLOW" })),
-        ("/linux/intelRdt", json!({ "closID": "a" })),
-    ];
+    let properties = [("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_ALLOW" }))];
     for (pointer, value) in properties {
         let mut c = Container::new();
         if !c.runtime().differs("teu", "0.1: refuses what it does not do") {
@@ -257,4 +254,30 @@ fn errors_seccomp_unknown_action() {
     let mut c = Container::new();
     c.bundle.set("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_NOSUCH" }));
     let _refused = c.refused();
+}
+
+/// config-linux.md, "IntelRdt": "If no mounted resctrl pseudo-filesystem is available in the runtime mount namespace, the runtime
+/// MUST generate an error."
+#[test]
+fn errors_intel_rdt_without_resctrl() {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    if mounts.contains(" - resctrl ") {
+        skip!("this host has resctrl");
+    }
+    for rdt in [json!({ "closID": "gold" }), json!({ "l3CacheSchema": "L3:0=f" }), json!({})] {
+        let mut c = Container::new();
+        c.bundle.set("/linux/intelRdt", rdt);
+        if c.runtime()
+            .differs("crun", "1.8: says `the resctrl file system is not mounted`, if anything")
+            || c.runtime().differs("runc < 1.4", "asks only for what the schemas need")
+        {
+            return;
+        }
+        let _said = c.refused().saying("Intel RDT").saying("is not enabled");
+    }
+    for name in [".", "..", "a/b"] {
+        let mut c = Container::new();
+        c.bundle.set("/linux/intelRdt", json!({ "closID": name }));
+        let _said = c.refused().saying("invalid intelRdt.ClosID");
+    }
 }

@@ -32,7 +32,7 @@ struct Linux {
     seccomp: Enabled,
     apparmor: Enabled,
     selinux: Enabled,
-    intel_rdt: Enabled,
+    intel_rdt: IntelRdt,
     memory_policy: MemoryPolicy,
     mount_extensions: MountExtensions,
     net_devices: Enabled,
@@ -58,6 +58,13 @@ struct Enabled {
 struct MemoryPolicy {
     modes: Vec<String>,
     flags: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct IntelRdt {
+    enabled: bool,
+    schemata: bool,
+    monitoring: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -87,7 +94,7 @@ fn features() -> Features {
             seccomp: NO,
             apparmor: Enabled { enabled: true },
             selinux: Enabled { enabled: true },
-            intel_rdt: NO,
+            intel_rdt: IntelRdt { enabled: true, schemata: true, monitoring: true },
             memory_policy: MemoryPolicy {
                 modes: teu::memory_policy_modes(),
                 flags: teu::memory_policy_flags(),
@@ -131,9 +138,9 @@ mod tests {
         for key in ["apparmor", "selinux", "netDevices"] {
             assert_eq!(linux[key], json!({"enabled": true}), "{key}");
         }
-        for key in ["seccomp", "intelRdt"] {
-            assert_eq!(linux[key], no, "{key}");
-        }
+        let rdt = json!({"enabled": true, "schemata": true, "monitoring": true});
+        assert_eq!(linux["intelRdt"], rdt);
+        assert_eq!(linux["seccomp"], no);
         assert_eq!(linux["memoryPolicy"]["modes"].as_array().unwrap().len(), 7);
         assert_eq!(linux["memoryPolicy"]["flags"].as_array().unwrap().len(), 3);
         assert_eq!(linux["mountExtensions"]["idmap"], json!({"enabled": true}));

@@ -96,6 +96,9 @@ fn probe(
     if let (Some(_), Some(rootfs)) = (layers, &rootfs) {
         facts.root_is_occupied = facts::is_occupied(rootfs);
     }
+    if let Some(group) = plan::needs_resctrl(spec, id.as_str()) {
+        facts.resctrl = facts::resctrl(&group)?;
+    }
     let devices = plan::needs_devices(spec);
     if !devices.is_empty() {
         facts.network = Some(facts::network(&devices)?);
@@ -199,6 +202,7 @@ fn record(plan: &Plan, state_root: &Path) -> Result<Record> {
         init: None,
         boot_id: boot_id.trim_end().to_owned(),
         cgroups: plan.cgroup.directories(),
+        resctrl: plan.intel_rdt.as_ref().map(|rdt| rdt.removed.clone()).unwrap_or_default(),
         init_layer: plan.layers.as_ref().map(|root| match &root.init_directory {
             Some(directory) => directory.join(&plan.id),
             None => state_root.join(&plan.id).join("init"),

@@ -74,6 +74,7 @@ fn remove(directory: &StateDirectory, record: &Record) -> Result<Warnings> {
     // Processes that outlived the first one, or that were never written down.
     cgroup::kill_all(&record.cgroups, libc::SIGKILL)?;
     cgroup::remove(&record.cgroups)?;
+    crate::host::resctrl::remove(&record.resctrl)?;
     if let Some(place) = &record.init_layer {
         layers::remove(place)?;
     }

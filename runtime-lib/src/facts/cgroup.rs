@@ -344,6 +344,11 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     out
 }
 
+/// A path as mountinfo writes it.
+pub(super) fn unescaped(field: &str) -> PathBuf {
+    path_from(&unescape(field.as_bytes()))
+}
+
 fn path_from(bytes: &[u8]) -> PathBuf {
     PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()))
 }

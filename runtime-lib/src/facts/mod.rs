@@ -5,6 +5,7 @@ mod home;
 mod kernel;
 mod namespaces;
 mod network;
+mod resctrl;
 mod rights;
 mod security;
 
@@ -13,6 +14,7 @@ pub(crate) use kernel::KernelVersion;
 pub use namespaces::in_user_namespace;
 pub(crate) use namespaces::own_among;
 pub(crate) use network::{NetworkFacts, network};
+pub(crate) use resctrl::{ResctrlFacts, resctrl};
 pub(crate) use rights::{Rights, in_path};
 pub(crate) use security::Security;
 
@@ -57,6 +59,8 @@ pub(crate) struct Facts {
     pub(crate) root_is_occupied: bool,
     /// The network devices that the configuration moves, when it moves some.
     pub(crate) network: Option<NetworkFacts>,
+    /// The resctrl filesystem, when the configuration asks for it and it is mounted.
+    pub(crate) resctrl: Option<ResctrlFacts>,
 }
 
 impl Facts {
@@ -84,6 +88,7 @@ impl Facts {
             home: None,
             root_is_occupied: false,
             network: None,
+            resctrl: None,
         })
     }
 }
@@ -105,6 +110,7 @@ pub(crate) fn links(paths: Vec<PathBuf>) -> BTreeMap<PathBuf, PathBuf> {
 #[cfg(test)]
 pub(crate) mod testing {
     //! A host for tests of the planner.
+    pub(crate) use super::resctrl::testing::resctrl;
     use super::*;
 
     /// A host with cgroup v2, root, and a new kernel.
@@ -126,6 +132,7 @@ pub(crate) mod testing {
             home: None,
             root_is_occupied: false,
             network: Some(network::testing::one_device()),
+            resctrl: Some(resctrl()),
         }
     }
 }

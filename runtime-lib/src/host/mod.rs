@@ -14,6 +14,7 @@ mod mount_ids;
 mod net_devices;
 mod open;
 mod proc_files;
+pub(crate) mod resctrl;
 mod sys;
 mod unlisted;
 
@@ -89,6 +90,7 @@ struct Execution<'a> {
     console_socket: Option<UnixStream>,
     console: Option<Console>,
     net_devices: Option<NetDevices>,
+    rdt_groups: Vec<PathBuf>,
     process: Option<Process>,
     pid_file: Option<PathBuf>,
     /// Hooks have seen the container, so those that see it go run, too.
@@ -119,6 +121,7 @@ impl<'a> Execution<'a> {
             console_socket: None,
             console: None,
             net_devices: None,
+            rdt_groups: Vec::new(),
             process: None,
             pid_file: None,
             hooks_ran: false,
@@ -147,6 +150,14 @@ impl<'a> Execution<'a> {
             HostOp::MoveNetDevices(devices) => {
                 let moved = NetDevices::between(self.process()?.pid)?;
                 Ok(self.net_devices.insert(moved).move_all(devices)?)
+            }
+            HostOp::MakeRdtGroup(group) => self.make_rdt_group(group),
+            HostOp::WriteSchemata { file, text, pointer } => {
+                let written = resctrl::write_schemata(self.resctrl()?, file, text);
+                Ok(written.map_err(|error| error.at(*pointer))?)
+            }
+            HostOp::JoinRdtGroup(group) => {
+                Ok(resctrl::join(self.resctrl()?, group, self.process()?.pid)?)
             }
             HostOp::SetOomScoreAdj(value) => self.set_oom_score_adj(*value),
             HostOp::SetRlimits(limits) => {
@@ -254,6 +265,12 @@ impl<'a> Execution<'a> {
         })?;
         self.process = Some(Process { pid: cloned.pid, pidfd: cloned.pidfd });
         self.channel = Some(ours);
+        Ok(())
+    }
+
+    fn make_rdt_group(&mut self, group: &Path) -> Result<(), Error> {
+        resctrl::make(group)?;
+        self.rdt_groups.push(group.to_owned());
         Ok(())
     }
 
@@ -413,6 +430,9 @@ impl<'a> Execution<'a> {
                 note(Err(StepError::new(failure, 0)));
             }
         }
+        for group in self.rdt_groups.iter().rev() {
+            note(resctrl::unmake(group));
+        }
         if let Some(cgroup) = self.cgroup.take() {
             note(cgroup.undo());
         }
@@ -435,6 +455,12 @@ impl<'a> Execution<'a> {
 
     fn directory(&self) -> Result<&StateDirectory, StepError> {
         self.directory.as_ref().ok_or_else(|| out_of_order("state directory"))
+    }
+
+    /// Where the resctrl filesystem is mounted.
+    fn resctrl(&self) -> Result<&Path, StepError> {
+        let rdt = self.plan.intel_rdt.as_ref();
+        rdt.map(|rdt| rdt.root.as_path()).ok_or_else(|| out_of_order("resctrl filesystem"))
     }
 
     fn cgroup(&self) -> Result<&Cgroup, StepError> {

@@ -17,6 +17,7 @@ mod failure;
 mod hardening;
 pub(crate) mod hooks;
 mod id_mappings;
+pub(crate) mod intel_rdt;
 mod labels;
 pub(crate) mod layers;
 mod lists;
@@ -40,6 +41,7 @@ mod terminal;
 pub use capabilities::capability_names;
 pub(crate) use failure::{LOCKED, failure};
 pub use hooks::hook_names;
+pub(crate) use intel_rdt::needs_resctrl;
 pub(crate) use labels::needs_security;
 pub use layers::{HostEntry, InitLayer, LAYER_ANNOTATIONS, Layers, ResolvConf};
 pub use memory_policy::{memory_policy_flags, memory_policy_modes};
@@ -116,6 +118,8 @@ pub struct Plan {
     pub(crate) clone: ClonePlan,
     /// The cgroups.
     pub(crate) cgroup: CgroupPlan,
+    /// The groups that limit caches and memory bandwidth.
+    pub(crate) intel_rdt: Option<intel_rdt::RdtPlan>,
     /// What is opened before the clone.
     pub(crate) descriptors: Vec<Descriptor>,
     /// Steps of the caller's process.
@@ -160,8 +164,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
     let id_maps = id_mappings::plan(spec, &namespaces, facts)?;
     let process = process::plan(spec, facts, &mut warnings)?;
     let hooks = hooks::plan(spec)?;
-    let cgroup = cgroup::plan(spec, request.id, &facts.cgroup, rootless::cgroup_caller(facts))?;
-    warnings.extend(rootless::warnings(&namespaces, &cgroup));
+    let cgroup = cgroups(spec, facts, request, &namespaces, &mut warnings)?;
 
     let rootfs = rootfs(spec, request)?;
     let layers = request.layers.map(|layers| layers::plan(layers, spec, facts)).transpose()?;
@@ -195,6 +198,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         root_propagation,
         hooks: hooks::Placed::new(&hooks, spec, request, &rootfs, &mut descriptors),
         net_devices: net_devices::plan(spec, &namespaces, facts, &mut warnings)?,
+        intel_rdt: intel_rdt::plan(spec, request.id, facts, &mut warnings)?,
         join_cgroup: join_cgroup(&cgroup, into_cgroup),
         filters_devices: cgroup.device_filter.is_some(),
         has_cgroup: cgroup.is_made(),
@@ -214,6 +218,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         shared_pid_namespace: !namespaces.is_new(LinuxNamespaceType::Pid),
         hooks,
         host: parts.host_steps(),
+        intel_rdt: parts.intel_rdt,
         cgroup,
         init,
     })
@@ -226,6 +231,19 @@ fn namespaces(spec: &Spec, facts: &Facts) -> Result<Namespaces, PlanError> {
     let namespaces = Namespaces::read(spec, facts)?;
     rootless::check(&namespaces, facts)?;
     Ok(namespaces)
+}
+
+/// The cgroups, as far as this caller may have them.
+fn cgroups(
+    spec: &Spec,
+    facts: &Facts,
+    request: &Request<'_>,
+    namespaces: &Namespaces,
+    warnings: &mut Vec<String>,
+) -> Result<CgroupPlan, PlanError> {
+    let cgroup = cgroup::plan(spec, request.id, &facts.cgroup, rootless::cgroup_caller(facts))?;
+    warnings.extend(rootless::warnings(namespaces, &cgroup));
+    Ok(cgroup)
 }
 
 /// The mounts, and the steps that fill `/dev`, unless it is somebody else's.

@@ -8,6 +8,7 @@ use super::descriptors::Descriptors;
 use super::hardening;
 use super::hooks::Placed;
 use super::id_mappings::IdMaps;
+use super::intel_rdt::RdtPlan;
 use super::mounts::Mounts;
 use super::namespaces::Namespaces;
 use super::net_devices::NetDevice;
@@ -36,6 +37,8 @@ pub(super) struct Parts<'a> {
     pub(super) root_propagation: Option<u64>,
     /// The hooks, by when they run.
     pub(super) hooks: Placed,
+    /// The groups that limit caches and memory bandwidth.
+    pub(super) intel_rdt: Option<RdtPlan>,
     /// Network devices that move into the container's network namespace.
     pub(super) net_devices: Vec<NetDevice>,
     /// How the process is moved into its cgroups, where the clone does not put it into all of them.
@@ -70,6 +73,7 @@ impl Parts<'_> {
             // Limits come before the process: it is small enough for them, and nothing of it escapes them.
             steps.extend([HostOp::MakeCgroup, HostOp::ApplyLimits]);
         }
+        steps.extend(self.intel_rdt.iter().flat_map(RdtPlan::make_steps));
         // After the cgroup: some mounts show it.
         if !self.opens_trees() || self.namespaces.joins_any() {
             steps.push(HostOp::OpenDescriptors);
@@ -89,9 +93,7 @@ impl Parts<'_> {
             steps.push(HostOp::Release(Rendezvous::IdMapsWritten));
         }
         steps.extend(self.network_steps());
-        if let Some(join) = self.join_cgroup.clone() {
-            steps.extend([join, HostOp::Release(Rendezvous::CgroupJoined)]);
-        }
+        steps.extend(self.join_steps());
         if self.filters_devices {
             // While teu-init mounts, which opens no device: the kernel takes its time to verify the filter.
             steps.push(HostOp::FilterDevices);
@@ -130,6 +132,13 @@ impl Parts<'_> {
             steps.extend([HostOp::AwaitInit(Rendezvous::Created), HostOp::AwaitExec]);
         }
         steps
+    }
+
+    /// Before the hooks, which find the limits in force. What the process makes later inherits its cgroups and resctrl groups.
+    fn join_steps(&self) -> Vec<HostOp> {
+        let cgroup = self.join_cgroup.iter().cloned();
+        let joined = cgroup.flat_map(|join| [join, HostOp::Release(Rendezvous::CgroupJoined)]);
+        joined.chain(self.intel_rdt.iter().flat_map(RdtPlan::join_steps)).collect()
     }
 
     /// Once the process is in its final network namespace; before the hooks, which find the devices where they are to be.

@@ -105,6 +105,20 @@ pub(crate) enum HostOp {
     },
     /// Move network devices into the container's network namespace. Leaves behind: devices that are not where they were.
     MoveNetDevices(Vec<NetDevice>),
+    /// Make a resctrl group. Leaves behind: the group.
+    MakeRdtGroup(PathBuf),
+    /// Write limits into a resctrl group.
+    WriteSchemata {
+        /// Its schemata file.
+        file: PathBuf,
+        /// What is written, in one go.
+        text: String,
+        /// The configuration field behind it.
+        #[serde(skip)]
+        pointer: &'static str,
+    },
+    /// Put the process into a resctrl group.
+    JoinRdtGroup(PathBuf),
     /// Write `/proc/PID/oom_score_adj`.
     SetOomScoreAdj(i32),
     /// Set the resource limits from outside, where a user namespace's root could not raise them.
@@ -136,6 +150,7 @@ impl HostOp {
             Self::MakeInitLayer => Some("remove the init layer"),
             Self::Clone => Some("kill the process and reap it"),
             Self::MoveNetDevices(_) => Some("move them back"),
+            Self::MakeRdtGroup(_) => Some("remove it"),
             Self::WritePidFile(_) => Some("remove the pid file"),
             Self::ConnectConsole(_)
             | Self::MakeExecFifo
@@ -147,6 +162,8 @@ impl HostOp {
             | Self::MountLayers
             | Self::JoinCgroup { .. }
             | Self::WriteIdMaps { .. }
+            | Self::WriteSchemata { .. }
+            | Self::JoinRdtGroup(_)
             | Self::SetOomScoreAdj(_)
             | Self::SetRlimits(_)
             | Self::RunHooks(_)
@@ -161,6 +178,7 @@ impl HostOp {
 }
 
 impl fmt::Display for HostOp {
+    #[allow(clippy::too_many_lines, reason = "a table: one arm for each step")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ConnectConsole(path) => {
@@ -190,6 +208,15 @@ impl fmt::Display for HostOp {
             Self::JoinCgroup { .. } => f.write_str("move the process into its cgroup"),
             Self::WriteIdMaps { uid_map, gid_map, .. } => {
                 write!(f, "map user ids {uid_map} and group ids {gid_map}")
+            }
+            Self::MakeRdtGroup(group) => {
+                write!(f, "make the resctrl group {}", group.display())
+            }
+            Self::WriteSchemata { file, text, .. } => {
+                write!(f, "write {:?} to {}", text.trim_end(), file.display())
+            }
+            Self::JoinRdtGroup(group) => {
+                write!(f, "put the process into the resctrl group {}", group.display())
             }
             Self::MoveNetDevices(devices) => {
                 let devices: Vec<_> = devices.iter().map(ToString::to_string).collect();

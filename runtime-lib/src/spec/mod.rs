@@ -74,7 +74,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Loaded, PlanError> {
     // The types would take a list for an object, its elements for the members in their order.
     let is_list = bytes.trim_ascii_start().starts_with(b"[");
     match serde_json::from_slice::<Spec>(bytes) {
-        Ok(spec) if !is_list => Ok(Loaded { spec, warnings: Vec::new() }),
+        Ok(spec) if !is_list && !tolerant::may_be_overlooked(&spec) => {
+            Ok(Loaded { spec, warnings: Vec::new() })
+        }
         _ => tolerant::parse(bytes),
     }
 }
@@ -95,6 +97,17 @@ mod tests {
     fn a_list_is_no_configuration() {
         let error = parse(b" []").unwrap_err();
         assert_eq!(error.rule, "config.json must be a JSON object");
+    }
+
+    #[test]
+    fn names_that_the_types_spell_differently_are_read() {
+        let text =
+            r#"{"ociVersion":"1.2.0","linux":{"intelRdt":{"enableCMT":true,"enableMBM":false}}}"#;
+        let spec = parse(text.as_bytes()).unwrap().spec;
+        let rdt = spec.linux().as_ref().unwrap().intel_rdt().as_ref().unwrap();
+        #[allow(deprecated, reason = "it is what is tested")]
+        let flags = (*rdt.enable_cmt(), *rdt.enable_mbm());
+        assert_eq!(flags, (Some(true), Some(false)));
     }
 
     #[test]

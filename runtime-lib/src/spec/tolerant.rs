@@ -20,6 +20,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Loaded, PlanError> {
         drop_unknown_capabilities(process, &mut warnings);
         rename_scheduler_flags(process);
     }
+    rename_rdt_flags(&mut document);
     let text = document.to_string();
     serde_json::from_slice::<Spec>(text.as_bytes())
         .map(|spec| Loaded { spec, warnings })
@@ -77,6 +78,23 @@ fn rename_scheduler_flags(process: &mut Map<String, Value>) {
             Some("SCHED_FLAG_RESET_ON_FORK") => *flag = json!("SCHED_RESET_ON_FORK"),
             Some("SCHED_FLAG_DL_OVERRUN") => *flag = json!("SCHED_FLAG_D_L_OVERRUN"),
             _ => {}
+        }
+    }
+}
+
+/// Whether the document may have members that the types overlook because they spell them differently.
+pub(super) fn may_be_overlooked(spec: &Spec) -> bool {
+    spec.linux().as_ref().is_some_and(|linux| linux.intel_rdt().is_some())
+}
+
+/// Two members of earlier specifications that the types spell differently.
+fn rename_rdt_flags(document: &mut Value) {
+    let Some(rdt) = document.pointer_mut("/linux/intelRdt").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for (theirs, ours) in [("enableCMT", "enableCmt"), ("enableMBM", "enableMbm")] {
+        if let Some(value) = rdt.remove(theirs) {
+            rdt.insert(ours.to_owned(), value);
         }
     }
 }

@@ -232,6 +232,7 @@ mod tests {
             annotations: BTreeMap::new(),
             init: None,
             boot_id: String::new(),
+            resctrl: Vec::new(),
             cgroups: Vec::new(),
             init_layer: None,
             hooks: crate::plan::hooks::Hooks::default(),

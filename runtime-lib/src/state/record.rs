@@ -29,6 +29,9 @@ pub(crate) struct Record {
     pub(crate) boot_id: String,
     /// The cgroup directories, one for each hierarchy.
     pub(crate) cgroups: Vec<PathBuf>,
+    /// The resctrl groups that go with the container, in the order in which they go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) resctrl: Vec<PathBuf>,
     /// Where the init layer of a layered root was made.
     #[serde(default)]
     pub(crate) init_layer: Option<PathBuf>,
