@@ -429,7 +429,7 @@ impl Create {
     pub const COPY_BELOW: u64 = 32;
     /// A source that is a symbolic link is attached itself.
     pub const COPY_LINK: u64 = 64;
-    /// Remember the mounted procfs, in which paths are hidden later ([`Below::PROC`]).
+    /// Remember what is mounted there, a procfs, in which paths are hidden later ([`Below::PROC`]).
     pub const KEEP_PROC: u64 = 256;
     /// The same for sysfs ([`Below::SYS`]).
     pub const KEEP_SYS: u64 = 512;

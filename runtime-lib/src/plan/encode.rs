@@ -58,8 +58,8 @@ pub(crate) fn encode(steps: &[InitStep], fd_base: i32) -> Vec<u8> {
 }
 
 /// Whether a mount is one of those in which paths are protected later.
-fn keep(kind: &str, destination: &str) -> u64 {
-    match Below::of_mount(kind, destination) {
+fn keep(below: Option<Below>) -> u64 {
+    match below {
         Some(Below::Proc) => Create::KEEP_PROC,
         Some(Below::Sys) => Create::KEEP_SYS,
         Some(Below::Root) | None => 0,
@@ -275,7 +275,7 @@ impl<'a> Data<'a> {
                 let create = outside_proc(destination)
                     | if *no_symlinks { Create::NO_SYMLINKS } else { 0 }
                     | if *inherit_mode { Create::INHERIT_MODE } else { 0 }
-                    | keep(kind, destination);
+                    | keep(Below::of_mount(kind, destination));
                 (
                     Op::MountFilesystem,
                     &[
@@ -293,7 +293,11 @@ impl<'a> Data<'a> {
             InitOp::CopyIntoMount { path, keep } => (Op::CopyIntoMount, &[self.text(path), *keep]),
             InitOp::AttachTree { fd, destination, over_link, .. } => (
                 Op::AttachTree,
-                &[number(*fd), self.text(destination), attach_flags(destination, *over_link)],
+                &[
+                    number(*fd),
+                    self.text(destination),
+                    attach_flags(destination, *over_link) | keep(Below::of_tree(destination)),
+                ],
             ),
             InitOp::BindWithin(within) => {
                 let Within { source, destination, over_link, tree } = within.as_ref();

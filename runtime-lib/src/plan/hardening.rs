@@ -43,7 +43,7 @@ fn add(
     Ok(())
 }
 
-/// The filesystem in which a path is to be found: what the last mount at /proc or /sys has put there, if it is the kernel's.
+/// The filesystem in which a path is to be found: what the last mount at /proc or /sys has put there, if its root is kept.
 fn below(path: &str, mounts: &[InitStep]) -> Below {
     let inside = |below: &Below| {
         path.strip_prefix(below.place()).is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'))
@@ -55,7 +55,11 @@ fn below(path: &str, mounts: &[InitStep]) -> Below {
         InitOp::MountFilesystem { kind, destination, .. } if destination == below.place() => {
             Some(Below::of_mount(kind, destination))
         }
-        InitOp::AttachTree { destination, .. } if destination == below.place() => Some(None),
+        InitOp::AttachTree { destination, .. } if destination == below.place() => {
+            Some(Below::of_tree(destination))
+        }
+        InitOp::BindWithin(within) if within.destination == below.place() => Some(None),
+        InitOp::MountDetached { destination, .. } if destination == below.place() => Some(None),
         _ => None,
     });
     last.flatten().unwrap_or(Below::Root)
@@ -134,7 +138,7 @@ mod tests {
             ("/proc", Below::Root),
             ("/process/keys", Below::Root),
             ("/p/keys", Below::Root),
-            ("/sys/firmware", Below::Root),
+            ("/sys/firmware", Below::Sys),
         ] {
             assert_eq!(below(path, &mounts), wanted, "{path}");
         }

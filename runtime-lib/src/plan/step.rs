@@ -519,6 +519,11 @@ impl Below {
         }
     }
 
+    /// The same for a tree that is bound.
+    pub(crate) fn of_tree(destination: &str) -> Option<Self> {
+        [Self::Proc, Self::Sys].into_iter().find(|below| below.place() == destination)
+    }
+
     /// Its mount point, without a slash at the end.
     pub(crate) fn place(self) -> &'static str {
         match self {

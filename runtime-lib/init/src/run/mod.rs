@@ -148,7 +148,7 @@ impl Interpreter {
             }
             Op::AttachRoot => mounts::attach_root(self.root, Text(a)),
             Op::MountFilesystem => self.mount_filesystem([a, b, c, d, e, f]),
-            Op::AttachTree => mounts::attach_tree(self.root, fd(a), Text(b), c),
+            Op::AttachTree => self.attach_tree(fd(a), Text(b), c),
             Op::BindWithin => {
                 mounts::bind_within(self.root, [a, b, c, d], &attributes(e), &attributes(f))
             }

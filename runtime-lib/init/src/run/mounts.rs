@@ -77,13 +77,12 @@ pub(super) fn mount_detached(
 }
 
 /// Attaches a detached tree. What is missing at the destination is made as the tree is: a directory or a file.
-pub(super) fn attach_tree(root: Fd, tree: Fd, path: Text, create: u64) -> Outcome {
+fn attach_tree(root: Fd, tree: Fd, path: Text, create: u64) -> Outcome {
     let status = sys::status(tree).map_err(|errno| (Detail::Tree, errno))?;
     let kind = if is_directory(status.mode) { Create::DIRECTORY } else { Create::FILE };
     let target = destination(root, path, create | kind)?;
     let attached = sys::attach_tree(tree, target).map_err(|errno| (Detail::Attach, errno));
     sys::close(target);
-    sys::close(tree);
     attached
 }
 
@@ -100,7 +99,9 @@ pub(super) fn bind_within(
     sys::close(source);
     let tree = copied.map_err(|errno| (Detail::Tree, errno))?;
     change_tree(tree, propagation, change, below)?;
-    attach_tree(root, tree, Text(path), flags)
+    let attached = attach_tree(root, tree, Text(path), flags);
+    sys::close(tree);
+    attached
 }
 
 /// Changes a detached tree: first its place in the propagation tree.
@@ -210,6 +211,19 @@ impl Interpreter {
         }
         if create & Create::KEEP_SYS != 0 {
             self.kept.sys = Some(root_of(self.root, Text(path), SYSFS_MAGIC)?);
+        }
+        Ok(())
+    }
+
+    /// Attaches a tree that the library opened.
+    pub(super) fn attach_tree(&mut self, tree: Fd, path: Text, create: u64) -> Outcome {
+        attach_tree(self.root, tree, path, create)?;
+        if create & Create::KEEP_PROC != 0 {
+            self.kept.proc = Some(tree);
+        } else if create & Create::KEEP_SYS != 0 {
+            self.kept.sys = Some(tree);
+        } else {
+            sys::close(tree);
         }
         Ok(())
     }
