@@ -324,6 +324,10 @@ ops! {
     VerifyDevice = 67,
     /// Runs a hook to its end. Argument: address of a [`HookProgram`].
     RunHook = 70,
+    /// Makes the root filesystem the root directory (chroot(2)). No arguments.
+    ChangeRoot = 71,
+    /// Takes the host's mounts out of this mount namespace, or covers those that reveal the host. No arguments.
+    HideHost = 72,
     /// Copies the mount at a path of this process's own mount namespace, for who may not copy mounts of the host's (open_tree(2)).
     /// Arguments: the fd that it becomes, text path, [`Open`] flags, MS_* propagation or zero, address of its [`MountAttributes`],
     /// address of those with all below it.

@@ -77,6 +77,7 @@ pub(super) fn plan(
         preserve_fds: options.preserve_fds,
         waits_for_start,
         keeps_keyring: options.no_new_keyring,
+        no_pivot: options.no_pivot,
     };
     let mut plan = plan::plan(&loaded.spec, &facts, &request)?;
     plan.warnings.extend(loaded.warnings);
@@ -167,7 +168,6 @@ fn refuse_what_is_not_done(options: &CreateOptions) -> std::result::Result<(), P
             "--pidfd-socket",
             "handing over the process's descriptor is not supported",
         ),
-        (options.no_pivot, "--no-pivot", "changing the root without pivot_root is not supported"),
         (options.systemd_cgroup, "--systemd-cgroup", "cgroups made by systemd are not supported"),
     ];
     match refused.into_iter().find(|(asked, ..)| *asked) {

@@ -32,7 +32,9 @@ pub struct CreateOptions {
     pub pidfd_socket: Option<PathBuf>,
     /// How many of the caller's descriptors from 3 on the container inherits. Each must be open.
     pub preserve_fds: u32,
-    /// Change the root without pivot_root(2).
+    /// Put the root filesystem over the host's root in place of pivot_root(2), which the root of an initial ramdisk does not allow.
+    /// The host's mounts are unmounted for the container, but its root stays below: whoever has `CAP_SYS_ADMIN` in the container can
+    /// come to it.
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
     pub no_new_keyring: bool,

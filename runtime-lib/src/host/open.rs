@@ -23,6 +23,7 @@ pub(super) fn descriptor(
     let Descriptor { kind, path, pointer, .. } = wanted;
     let opened = match kind {
         DescriptorKind::Namespace => namespace(path),
+        DescriptorKind::Directory => directory(path),
         DescriptorKind::Tree(tree) => open_tree(path, tree, ids),
     };
     let is_placed = |error: &StepError| pointer.is_empty() || error.pointer.is_some();
@@ -33,6 +34,13 @@ pub(super) fn descriptor(
 pub(super) fn null() -> Result<OwnedFd, StepError> {
     open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
         .map_err(|errno| StepError::new("open /dev/null", errno as i32))
+}
+
+/// The directory at `path` itself, not what a link there leads to.
+fn directory(path: &Path) -> Result<OwnedFd, StepError> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty())
+        .map_err(|errno| explain(path, &Tree::directory(false), errno))
 }
 
 /// A namespace, as a file.

@@ -375,6 +375,8 @@ impl<'a> Data<'a> {
                 let fifo = number(fd_base + teu_init::program::Slot::Fifo as i32);
                 (Op::AwaitStart, &[fifo, answer.map_or(0, number)])
             }
+            InitOp::ChangeRoot => (Op::ChangeRoot, &[]),
+            InitOp::HideHost => (Op::HideHost, &[]),
             InitOp::RunHook(hook) => (Op::RunHook, &[self.hook(hook)]),
             InitOp::CloseOnExecFrom(fd) => (Op::CloseOnExecFrom, &[number(*fd)]),
             InitOp::Execute { args, env } => {

@@ -87,6 +87,9 @@ fn part(op: &InitOp, detail: Detail) -> &'static str {
         }
         (InitOp::OpenTree { .. }, Detail::Tree) => "",
         (_, Detail::GroupsDenied) => "cannot set any additional groups in a rootless container",
+        (InitOp::HideHost, Detail::Resolve) => "read the table of mounts",
+        (InitOp::HideHost, Detail::Verify) => "tell what is mounted",
+        (InitOp::HideHost, Detail::Tree | Detail::Attach) => "cover procfs or sysfs",
         (InitOp::AttachRoot { .. }, Detail::Resolve) => "find its directory",
         (InitOp::AttachRoot { .. }, Detail::Verify) => "another directory is there",
         (_, Detail::InProc) => "cannot be mounted because it is inside /proc",

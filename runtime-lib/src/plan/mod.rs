@@ -12,6 +12,7 @@ mod copy_up;
 mod descriptors;
 mod devices;
 mod encode;
+mod entrance;
 mod environment;
 mod failure;
 mod hardening;
@@ -58,13 +59,14 @@ use crate::error::PlanError;
 use crate::facts::{Facts, KernelVersion};
 use cgroup::CgroupPlan;
 use descriptors::Descriptors;
+use entrance::Entrance;
 use layers::LayeredRoot;
 use namespaces::Namespaces;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use step::{Descriptor, DescriptorKind, HostOp, InitStep, Tree};
+use step::{Descriptor, HostOp, InitStep};
 use teu_init::program::Slot;
 
 /// What the caller wants besides the configuration.
@@ -88,6 +90,8 @@ pub(crate) struct Request<'a> {
     pub(crate) waits_for_start: bool,
     /// Whether the container keeps the session keyring of the caller.
     pub(crate) keeps_keyring: bool,
+    /// Whether the root filesystem is moved over the host's in place of pivot_root(2).
+    pub(crate) no_pivot: bool,
 }
 
 /// Everything that will happen, in order, as data.
@@ -160,7 +164,7 @@ impl Plan {
 /// Plans a container.
 pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Plan, PlanError> {
     let namespaces = namespaces(spec, facts)?;
-    let mut warnings = Vec::new();
+    let mut warnings = Vec::from_iter(entrance::warnings(&namespaces));
     let id_maps = id_mappings::plan(spec, &namespaces, facts)?;
     let process = process::plan(spec, facts, &mut warnings)?;
     let hooks = hooks::plan(spec)?;
@@ -188,7 +192,8 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
     let parts = order::Parts {
         spec,
         facts,
-        root: root_tree(&descriptors, &rootfs),
+        root: root_descriptor(&descriptors, &rootfs, &namespaces),
+        entrance: Entrance::plan(spec, facts, &namespaces, request)?,
         namespaces: &namespaces,
         id_maps,
         process,
@@ -265,6 +270,12 @@ fn mounts_and_devices(
     Ok((mounts, devices))
 }
 
+/// Refuses what needs no closer look.
+fn refuse_early(spec: &Spec, facts: &Facts) -> Result<(), PlanError> {
+    check_kernel(facts)?;
+    refusals::check(spec)
+}
+
 /// Refuses kernels that lack what every container needs.
 fn check_kernel(facts: &Facts) -> Result<(), PlanError> {
     if facts.kernel >= KernelVersion::OLDEST {
@@ -327,11 +338,15 @@ fn rootfs(spec: &Spec, request: &Request<'_>) -> Result<PathBuf, PlanError> {
     }
 }
 
-/// The root filesystem's tree.
-fn root_tree(descriptors: &Descriptors, rootfs: &Path) -> Descriptor {
+/// The root filesystem, which teu-init inherits.
+fn root_descriptor(
+    descriptors: &Descriptors,
+    rootfs: &Path,
+    namespaces: &Namespaces,
+) -> Descriptor {
     Descriptor {
         number: descriptors.base().saturating_add(Slot::Root as i32),
-        kind: DescriptorKind::Tree(Tree::directory(true)),
+        kind: Entrance::descriptor(namespaces),
         path: rootfs.to_owned(),
         pointer: "/root/path".to_owned(),
     }

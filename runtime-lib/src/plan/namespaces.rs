@@ -99,12 +99,6 @@ impl Namespaces {
     }
 
     fn check(&self, spec: &Spec, facts: &Facts) -> Result<(), PlanError> {
-        if self.shares(LinuxNamespaceType::Mount) {
-            return Err(PlanError::unsupported(
-                "/linux/namespaces",
-                "a container without a mount namespace is not supported; add {\"type\": \"mount\"}",
-            ));
-        }
         if self.is_new(LinuxNamespaceType::Time)
             && facts.kernel < KernelVersion::TIME_NAMESPACE_AT_EXEC
         {
@@ -317,6 +311,5 @@ mod tests {
         assert_eq!(twice.pointer, "/linux/namespaces/2");
         let relative = read(r#"[{"type":"mount"},{"type":"pid","path":"ns/pid"}]"#).unwrap_err();
         assert_eq!(relative.pointer, "/linux/namespaces/1/path");
-        assert!(read(r#"[{"type":"pid"}]"#).unwrap_err().unsupported);
     }
 }

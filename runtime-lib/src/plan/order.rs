@@ -5,6 +5,7 @@
 
 use super::Request;
 use super::descriptors::Descriptors;
+use super::entrance::Entrance;
 use super::hardening;
 use super::hooks::Placed;
 use super::id_mappings::IdMaps;
@@ -48,6 +49,8 @@ pub(super) struct Parts<'a> {
     /// Whether the host has cgroups.
     pub(super) has_cgroup: bool,
     /// What the caller says besides.
+    /// How the root filesystem becomes `/`.
+    pub(super) entrance: Entrance,
     pub(super) request: &'a Request<'a>,
 }
 
@@ -243,7 +246,7 @@ impl Parts<'_> {
                     InitOp::OpenTree { fd, path, tree: Box::new(tree.clone()), replaces: !inside };
                 Some(InitStep::new(op, &descriptor.pointer))
             }
-            DescriptorKind::Tree(_) | DescriptorKind::Namespace => None,
+            DescriptorKind::Tree(_) | DescriptorKind::Namespace | DescriptorKind::Directory => None,
         };
         root.into_iter().chain(descriptors.list()).filter(is_opened).filter_map(step).collect()
     }
@@ -290,13 +293,8 @@ impl Parts<'_> {
 
     /// From the copied mount namespace to a finished root filesystem.
     fn build_root(&self, steps: &mut Vec<InitStep>) -> Result<(), PlanError> {
-        const REC_SLAVE: u64 = libc::MS_REC | libc::MS_SLAVE;
-        // First: nothing that is mounted from here on may appear on the host.
-        steps.push(InitOp::SetPropagation { path: "/", flags: REC_SLAVE }.into());
         let field = if self.is_layered() { "" } else { "/root/path" };
-        // Hooks that enter this mount namespace look for it where it is on the host; and only they have to be able to walk there.
-        let at = self.hooks.root_place();
-        steps.push(InitStep::new(InitOp::AttachRoot { at: at.to_owned() }, field));
+        steps.extend(self.entrance.attach_steps(&self.hooks, field));
         // Modes of nodes and directories are meant as they are written.
         steps.push(InitOp::Umask(0).into());
         let cgroup = self.cgroup_steps();
@@ -340,7 +338,7 @@ impl Parts<'_> {
     }
 
     fn enter_root(&self, steps: &mut Vec<InitStep>) {
-        steps.push(InitOp::PivotRoot.into());
+        steps.extend(self.entrance.enter_steps(&self.hooks));
         if let Some(flags) = self.root_propagation {
             // After the pivot, which refuses shared mounts (pivot_root(2)).
             let op = InitOp::SetMountPropagation { path: "/".to_owned(), flags };

@@ -153,6 +153,7 @@ fn describe(descriptor: &Descriptor) -> String {
     let (path, field) = (descriptor.path.display(), field(&descriptor.pointer));
     match &descriptor.kind {
         DescriptorKind::Namespace => format!("the namespace {path}{field}"),
+        DescriptorKind::Directory => format!("the directory {path}{field}"),
         DescriptorKind::Tree(tree) => {
             let what = if tree.recursive { "mounts" } else { "mount" };
             let ids = tree.ids.as_ref().map_or(String::new(), MountIds::to_string);

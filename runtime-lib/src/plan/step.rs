@@ -308,6 +308,8 @@ pub(crate) struct Descriptor {
 pub(crate) enum DescriptorKind {
     /// A namespace, to be joined.
     Namespace,
+    /// A directory with whatever is mounted there, as a reference.
+    Directory,
     /// A detached copy of the mount at the path (open_tree(2)).
     Tree(Tree),
 }
@@ -696,6 +698,10 @@ pub(crate) enum InitOp {
     AwaitStart { answer: Option<i32> },
     /// Run a hook of the container.
     RunHook(ContainerHook),
+    /// Make the root filesystem the root directory.
+    ChangeRoot,
+    /// Take the host's mounts out of this mount namespace.
+    HideHost,
     /// Close the rest at exec.
     CloseOnExecFrom(i32),
     /// Execute the program.
@@ -891,6 +897,8 @@ impl fmt::Display for InitOp {
             }
             Self::AdoptStdio { uid } => write!(f, "give stdin, stdout and stderr to user {uid}"),
             Self::AwaitStart { .. } => f.write_str("wait for `start` (exec.fifo)"),
+            Self::ChangeRoot => f.write_str("make the root filesystem the root directory (chroot)"),
+            Self::HideHost => f.write_str("unmount what is the host's in this mount namespace"),
             Self::RunHook(ContainerHook { hook, .. }) => {
                 write!(f, "run {hook} ({})", hook.path.display())
             }

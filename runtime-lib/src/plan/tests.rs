@@ -18,6 +18,7 @@ pub(super) fn request(waits_for_start: bool) -> Request<'static> {
         preserve_fds: 0,
         waits_for_start,
         keeps_keyring: false,
+        no_pivot: false,
     }
 }
 

@@ -43,7 +43,7 @@ impl Interpreter {
     }
 
     /// The root of the runtime's procfs. Asked for the first time before the pivot, so it is not one that the image brought.
-    fn proc(&mut self) -> core::result::Result<Fd, Failure> {
+    pub(super) fn proc(&mut self) -> core::result::Result<Fd, Failure> {
         const O_PATH: usize = 0o10_000_000;
         /// `PROC_SUPER_MAGIC` of linux/magic.h, and `PROC_ROOT_INO` of linux/proc_fs.h.
         const PROCFS: u64 = super::rootfs::PROC_SUPER_MAGIC;

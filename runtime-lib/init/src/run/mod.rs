@@ -9,6 +9,7 @@ mod console;
 mod copy;
 mod files;
 mod hooks;
+mod host_mounts;
 mod mounts;
 mod process;
 mod rootfs;
@@ -203,6 +204,8 @@ impl Interpreter {
             Op::OpenCopySource => self.open_copy_source(Text(a)),
             Op::CopyIntoTree => self.copy_into_tree(fd(a), b),
             Op::CopyIntoMount => self.copy_into_mount(Text(a), b),
+            Op::ChangeRoot => self.change_root(),
+            Op::HideHost => self.hide_host(),
             Op::Execute => Err(refused(sys::execve(self.executable, Text(a), Text(b)))),
         }
     }

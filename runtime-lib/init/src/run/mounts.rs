@@ -281,20 +281,29 @@ impl Interpreter {
             Err(errno) => return Err((Detail::Resolve, errno)),
         };
         let status = sys::status(target).map_err(|errno| (Detail::Resolve, errno))?;
-        let cover =
-            if is_directory(status.mode) { self.empty_tree()? } else { self.null_device()? };
-        let tree = sys::clone_tree(cover, false).map_err(|errno| (Detail::Tree, errno))?;
-        sys::attach_tree(tree, target).map_err(|errno| (Detail::Attach, errno))?;
-        sys::close(tree);
+        if is_directory(status.mode) {
+            self.hide_directory(target)?;
+        } else {
+            let null = self.null_device()?;
+            attach_copy(null, target)?;
+        }
         sys::close(target);
         Ok(())
     }
 
-    /// One empty read-only filesystem for every hidden directory: a superblock each would cost per-CPU memory each.
-    fn empty_tree(&mut self) -> core::result::Result<Fd, Failure> {
-        if let Some(fd) = self.empty {
-            return Ok(fd);
+    /// Covers a directory with an empty read-only filesystem, one for all of them: a superblock each would cost per-CPU memory each.
+    /// The first directory gets the mount itself and the others copies of it: before Linux 6.15, only what is attached can be copied.
+    pub(super) fn hide_directory(&mut self, target: Fd) -> Outcome {
+        if let Some(first) = self.empty {
+            return attach_copy(first, target);
         }
+        let tree = self.make_empty()?;
+        sys::attach_tree(tree, target).map_err(|errno| (Detail::Attach, errno))?;
+        self.empty = Some(tree);
+        Ok(())
+    }
+
+    fn make_empty(&self) -> core::result::Result<Fd, Failure> {
         let label = self.hidden_label;
         let tree = (|| {
             let context = sys::fsopen(Text::of(b"tmpfs\0"))?;
@@ -308,9 +317,7 @@ impl Interpreter {
             sys::close(context);
             Ok(tree)
         })();
-        let tree = tree.map_err(|errno| (Detail::Tree, errno))?;
-        self.empty = Some(tree);
-        Ok(tree)
+        tree.map_err(|errno| (Detail::Tree, errno))
     }
 
     /// The container's `/dev/null`, which must be that device and no link to anything else (CVE-2025-31133).
@@ -369,6 +376,14 @@ fn with_mode(room: &mut [u8; PAGE], data: Text, mode: u16) -> core::result::Resu
         *slot = *byte;
     }
     Ok(Text::of(room))
+}
+
+/// Attaches a copy of the mount that `from` is on, rooted there.
+fn attach_copy(from: Fd, target: Fd) -> Outcome {
+    let tree = sys::clone_tree(from, false).map_err(|errno| (Detail::Tree, errno))?;
+    sys::attach_tree(tree, target).map_err(|errno| (Detail::Attach, errno))?;
+    sys::close(tree);
+    Ok(())
 }
 
 /// `S_ISDIR`.

@@ -518,6 +518,18 @@ pub fn detach_working_directory() -> Result<()> {
     call!(UMOUNT2, Text::of(b".\0").word(), MNT_DETACH).map(drop)
 }
 
+/// umount2(2) of what is mounted at a path, with everything below it, by `MNT_DETACH`.
+pub fn detach(path: Text) -> Result<()> {
+    const MNT_DETACH: usize = 2;
+    const UMOUNT_NOFOLLOW: usize = 8;
+    call!(UMOUNT2, path.word(), MNT_DETACH | UMOUNT_NOFOLLOW).map(drop)
+}
+
+/// chroot(2) to the working directory.
+pub fn chroot_to_working_directory() -> Result<()> {
+    call!(CHROOT, Text::of(b".\0").word()).map(drop)
+}
+
 /// pivot_root(2) of the working directory with itself: the old root ends up below the new one.
 pub fn pivot_to_working_directory() -> Result<()> {
     let here = Text::of(b".\0").word();
