@@ -362,6 +362,8 @@ impl Program<'_> {
             Op::MaskPath => InitOp::MaskPath(self.protected(a, b)?),
             Op::ReadonlyPath => InitOp::ReadonlyPath(self.protected(a, b)?),
             Op::PivotRoot => InitOp::PivotRoot,
+            Op::ChangeRoot => InitOp::ChangeRoot,
+            Op::HideHost => InitOp::HideHost,
             Op::SetHostname => InitOp::SetHostname(self.measured(a, b)?),
             Op::SetDomainname => InitOp::SetDomainname(self.measured(a, b)?),
             Op::SetRlimit => {

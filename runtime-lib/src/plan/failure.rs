@@ -173,6 +173,9 @@ fn hint(op: &InitOp, detail: Detail, errno: i32) -> Option<&'static str> {
         (InitOp::OpenConsole { .. }, Detail::Create, libc::ENOSPC) => {
             Some("the limit of terminals is reached (kernel.pty.max, the devpts option max)")
         }
+        (InitOp::PivotRoot, Detail::Call, libc::EINVAL) => Some(
+            "the root of an initial ramdisk cannot be pivoted before Linux 7.0: change it without (`--no-pivot`)",
+        ),
         (InitOp::AttachRoot { .. }, Detail::Resolve, libc::EACCES) => Some(
             "with hooks that look into the container, root of its user namespace has to be able to walk there",
         ),
