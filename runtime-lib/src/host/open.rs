@@ -39,8 +39,7 @@ pub(super) fn null() -> Result<OwnedFd, StepError> {
 /// The directory at `path` itself, not what a link there leads to.
 fn directory(path: &Path) -> Result<OwnedFd, StepError> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    open(path, flags, Mode::empty())
-        .map_err(|errno| explain(path, &Tree::directory(false), errno))
+    open(path, flags, Mode::empty()).map_err(|errno| explain(path, &Tree::directory(false), errno))
 }
 
 /// A namespace, as a file.

@@ -270,10 +270,6 @@ fn mounts_and_devices(
     Ok((mounts, devices))
 }
 
-/// Refuses what needs no closer look.
-fn refuse_early(spec: &Spec, facts: &Facts) -> Result<(), PlanError> {
-    check_kernel(facts)?;
-    refusals::check(spec)
 }
 
 /// Refuses kernels that lack what every container needs.

@@ -52,7 +52,8 @@ impl Interpreter {
     }
 
     /// Makes the root filesystem the root directory (chroot(2)).
-    pub(super) fn change_root(&self) -> Outcome {
+    pub(super) fn change_root(&mut self) -> Outcome {
+        self.let_go_of_proc();
         sys::fchdir(self.root).map_err(refused)?;
         sys::chroot_to_working_directory().map_err(refused)?;
         sys::chdir(Text::of(b"/\0")).map_err(refused)
