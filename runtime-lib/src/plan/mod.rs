@@ -270,8 +270,6 @@ fn mounts_and_devices(
     Ok((mounts, devices))
 }
 
-}
-
 /// Refuses kernels that lack what every container needs.
 fn check_kernel(facts: &Facts) -> Result<(), PlanError> {
     if facts.kernel >= KernelVersion::OLDEST {
