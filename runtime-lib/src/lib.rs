@@ -30,6 +30,9 @@ mod cgroup;
 mod container;
 mod error;
 mod facts;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod netlink;
 mod plan;

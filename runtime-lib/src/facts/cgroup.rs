@@ -388,7 +388,8 @@ fn read(path: &Path) -> Result<Vec<u8>, StepError> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "the tests want more hosts"))]
 pub(crate) mod testing {
     //! Hosts for tests of the planner.
 

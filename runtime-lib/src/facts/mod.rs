@@ -107,7 +107,7 @@ pub(crate) fn links(paths: Vec<PathBuf>) -> BTreeMap<PathBuf, PathBuf> {
     paths.into_iter().filter_map(read).collect()
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod testing {
     //! A host for tests of the planner.
     pub(crate) use super::resctrl::testing::resctrl;

@@ -26,7 +26,7 @@ pub(crate) fn network(names: &[String]) -> Result<NetworkFacts, StepError> {
     Ok(NetworkFacts { may_change: socket.may_change().map_err(failed)?, links })
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod testing {
     //! Devices for tests of the planner.
     use super::*;

@@ -304,7 +304,8 @@ pub(crate) fn free_index(wanted: i32, taken: &[Link]) -> Result<i32, Refusal> {
     std::iter::once(wanted).chain(1..=i32::MAX).find(is_free).ok_or_else(|| Errno::EBUSY.into())
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, reason = "these are for tests, and written here")]
 pub(crate) mod testing {
     //! Devices for tests of the planner.
     use super::*;

@@ -5,7 +5,7 @@
 mod link;
 mod message;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use link::testing;
 pub(crate) use link::{Address, Link, free_index};
 

@@ -4,13 +4,30 @@
 //! Each rule says what must not happen; [`super::order`] says why. A step that is new here is taken for the most dangerous of its
 //! kind, until it is told to be harmless.
 
-use super::Plan;
 use super::cgroup::Membership;
 use super::decode;
 use super::hooks::HookKind;
 use super::step::{DescriptorKind, HostOp, InitOp, InitStep, Rendezvous};
+use super::{ConsoleTarget, Plan, Request};
 use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
 use teu_init::program::{Report, Slot};
+
+/// A caller who asks for nothing special.
+pub(crate) fn request(waits_for_start: bool) -> Request<'static> {
+    Request {
+        id: "box",
+        bundle: Path::new("/bundle"),
+        layers: None,
+        console: ConsoleTarget::Caller,
+        console_size: None,
+        pid_file: Some(PathBuf::from("/run/box.pid")),
+        preserve_fds: 0,
+        waits_for_start,
+        keeps_keyring: false,
+        no_pivot: false,
+    }
+}
 
 /// A rule in words, and whether a plan keeps it.
 type Rule = (&'static str, fn(&Plan) -> bool);
@@ -397,9 +414,7 @@ fn makes_nothing_for_ever(plan: &Plan) -> bool {
 }
 
 fn cgroups_stay_below_their_mount(plan: &Plan) -> bool {
-    let up = |path: &std::path::Path| {
-        path.components().any(|part| part == std::path::Component::ParentDir)
-    };
+    let up = |path: &Path| path.components().any(|part| part == std::path::Component::ParentDir);
     let below = plan.cgroup.hierarchies.iter().all(|hierarchy| {
         let inherited = hierarchy.membership == Membership::Inherited;
         hierarchy.directory.starts_with(&hierarchy.mount_point)

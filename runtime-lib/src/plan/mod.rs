@@ -368,4 +368,6 @@ mod made_up;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod spec_map;
+#[cfg(test)]
 mod tests;

@@ -1,26 +1,11 @@
 //! Whole plans: golden texts, and what must be true of every one.
 
-use super::invariants::finishes;
+pub(super) use super::invariants::{finishes, request};
 use super::step::{HostOp, InitOp, Rendezvous};
 use super::*;
 use crate::facts::Security;
 use crate::facts::testing::facts;
 use serde_json::{Value, json};
-
-pub(super) fn request(waits_for_start: bool) -> Request<'static> {
-    Request {
-        id: "box",
-        bundle: Path::new("/bundle"),
-        layers: None,
-        console: ConsoleTarget::Caller,
-        console_size: None,
-        pid_file: Some(PathBuf::from("/run/box.pid")),
-        preserve_fds: 0,
-        waits_for_start,
-        keeps_keyring: false,
-        no_pivot: false,
-    }
-}
 
 /// The default configuration, changed.
 fn config(change: impl FnOnce(&mut Value)) -> Spec {
