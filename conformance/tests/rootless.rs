@@ -351,6 +351,33 @@ fn rootless_joins_the_users_own_user_namespace() {
     assert_eq!(c.ask_one("self")["groups"], json!([0]));
 }
 
+/// A joined user namespace has its maps already: the same ones again are accepted, and others refused.
+#[test]
+fn rootless_mappings_of_a_joined_user_namespace_have_to_be_its_own() {
+    need_user_namespaces!();
+    let mut c = Container::new();
+    let holder = Holder::new(Kind::User);
+    holder.map_users(100_000, 1000);
+    c.bundle.push("/linux/namespaces", json!({ "type": "user", "path": holder.path() }));
+    c.bundle.own_rootfs(100_000);
+    let map = |host| json!([{ "containerID": 0, "hostID": host, "size": 1000 }]);
+    c.bundle.set("/linux/uidMappings", map(100_000));
+    c.bundle.set("/linux/gidMappings", map(100_000));
+    let answer = c.ask_one("self");
+    assert_eq!(numbers(&answer["uidMap"]), ["0", "100000", "1000"]);
+    c.bundle.set("/linux/gidMappings", map(200_000));
+    if c.runtime().differs("runc < 1.2", "ignores mappings that the joined namespace does not have")
+        || c.runtime().differs("crun", "1.8: the same")
+    {
+        let _ran = c.run().ok();
+        return;
+    }
+    let outcome = c.refused();
+    if c.runtime().name() == "teu" {
+        let _said = outcome.saying("/linux/gidMappings").saying("0 200000 1000");
+    }
+}
+
 /// What a user owns is not another user's.
 #[test]
 fn rootless_container_is_its_users_alone() {

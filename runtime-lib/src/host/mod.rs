@@ -159,6 +159,9 @@ impl<'a> Execution<'a> {
             HostOp::JoinRdtGroup(group) => {
                 Ok(resctrl::join(self.resctrl()?, group, self.process()?.pid)?)
             }
+            HostOp::CheckIdMaps { uid_map, gid_map } => {
+                Ok(proc_files::check_id_maps(self.process()?.pid, uid_map, gid_map)?)
+            }
             HostOp::SetOomScoreAdj(value) => self.set_oom_score_adj(*value),
             HostOp::SetRlimits(limits) => {
                 let pid = self.process()?.pid;

@@ -36,6 +36,41 @@ fn id_map(pid: i32, file: &str, map: &IdMap) -> Result<(), StepError> {
     }
 }
 
+/// Compares the maps of a user namespace that the process has joined with those of the configuration.
+pub(super) fn check_id_maps(pid: i32, uid_map: &str, gid_map: &str) -> Result<(), StepError> {
+    let files =
+        [("uid_map", uid_map, "/linux/uidMappings"), ("gid_map", gid_map, "/linux/gidMappings")];
+    for (file, expected, pointer) in files {
+        let path = PathBuf::from(format!("/proc/{pid}/{file}"));
+        let actual =
+            std::fs::read_to_string(&path).map_err(|error| StepError::io("read", &path, &error))?;
+        if ranges(&actual) != ranges(expected) {
+            let words = |text: &str| {
+                let lines =
+                    text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+                lines.collect::<Vec<_>>().join(", ")
+            };
+            let text = format!(
+                "join the user namespace: its mappings are {:?}, and not {:?}",
+                words(&actual),
+                words(expected)
+            );
+            return Err(StepError::new(text, 0)
+                .at(pointer)
+                .hint("leave the mappings out where a namespace is joined"));
+        }
+    }
+    Ok(())
+}
+
+/// The ranges of a map, in one order.
+fn ranges(map: &str) -> Vec<Vec<&str>> {
+    let mut ranges: Vec<Vec<&str>> =
+        map.lines().map(|line| line.split_whitespace().collect()).collect();
+    ranges.sort();
+    ranges
+}
+
 fn explain(error: StepError) -> StepError {
     match error.errno {
         libc::EPERM => error.hint(

@@ -33,13 +33,13 @@ pub(super) fn plan(
     facts: &Facts,
 ) -> Result<Option<IdMaps>, PlanError> {
     let (uids, gids) = mappings(spec);
+    if namespaces.shares(LinuxNamespaceType::User) && !(uids.is_empty() && gids.is_empty()) {
+        return Err(PlanError::invalid(
+            UID_POINTER,
+            "user namespace mappings specified, but no user namespace",
+        ));
+    }
     if !namespaces.is_new(LinuxNamespaceType::User) {
-        if namespaces.shares(LinuxNamespaceType::User) && !(uids.is_empty() && gids.is_empty()) {
-            return Err(PlanError::invalid(
-                UID_POINTER,
-                "user namespace mappings specified, but no user namespace",
-            ));
-        }
         return Ok(None);
     }
     let (helps_uid, helps_gid) = needs_helpers(spec, facts);
@@ -58,6 +58,19 @@ pub(super) fn plan(
     refuse_unmapped_mounts(spec, uids, gids)?;
     refuse_denied_groups(spec, maps.deny_setgroups || facts.rights.setgroups_denied)?;
     Ok(Some(maps))
+}
+
+/// The maps that a joined user namespace has to have, where the configuration has both: `None` where it has not.
+pub(super) fn expected(
+    spec: &Spec,
+    namespaces: &Namespaces,
+    facts: &Facts,
+) -> Result<Option<(String, String)>, PlanError> {
+    let (uids, gids) = mappings(spec);
+    if !namespaces.joins(LinuxNamespaceType::User) || (uids.is_empty() && gids.is_empty()) {
+        return Ok(None);
+    }
+    Ok(Some((lines(uids, UID_POINTER, facts)?, lines(gids, GID_POINTER, facts)?)))
 }
 
 /// The program that writes a map, if one is needed.

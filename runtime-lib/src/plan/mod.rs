@@ -196,6 +196,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         entrance: Entrance::plan(spec, facts, &namespaces, request)?,
         namespaces: &namespaces,
         id_maps,
+        expected_maps: id_mappings::expected(spec, &namespaces, facts)?,
         process,
         mounts,
         devices,
@@ -233,8 +234,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
 fn namespaces(spec: &Spec, facts: &Facts) -> Result<Namespaces, PlanError> {
     check_kernel(facts)?;
     refusals::check(spec)?;
-    let namespaces = Namespaces::read(spec, facts)?;
-    rootless::check(&namespaces, facts)?;
+    let namespaces = rootless::check(Namespaces::read(spec, facts)?, facts)?;
     Ok(namespaces)
 }
 
@@ -247,7 +247,7 @@ fn cgroups(
     warnings: &mut Vec<String>,
 ) -> Result<CgroupPlan, PlanError> {
     let cgroup = cgroup::plan(spec, request.id, &facts.cgroup, rootless::cgroup_caller(facts))?;
-    warnings.extend(rootless::warnings(namespaces, &cgroup));
+    warnings.extend(rootless::warnings(spec, namespaces, &cgroup));
     Ok(cgroup)
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Parts<'a> {
     pub(super) root: Descriptor,
     pub(super) namespaces: &'a Namespaces,
     pub(super) id_maps: Option<IdMaps>,
+    /// The maps of a joined user namespace.
+    pub(super) expected_maps: Option<(String, String)>,
     pub(super) process: ProcessPlan,
     pub(super) mounts: Mounts,
     /// Steps that fill /dev.
@@ -60,6 +62,23 @@ impl Parts<'_> {
         !self.namespaces.shares(LinuxNamespaceType::User) && !self.process.rlimits.is_empty()
     }
 
+    /// The steps of the caller's process that make ids mean something in the container.
+    fn user_namespace_steps(&self) -> Vec<HostOp> {
+        let mut steps = Vec::new();
+        if self.namespaces.staged() {
+            // Before anything that is said about the process by its id: the id changes here.
+            steps.push(HostOp::AwaitInit(Rendezvous::Recloned));
+            if let Some((uid_map, gid_map)) = self.expected_maps.clone() {
+                steps.push(HostOp::CheckIdMaps { uid_map, gid_map });
+            }
+        }
+        if let Some(IdMaps { uid_map, gid_map, deny_setgroups }) = self.id_maps.clone() {
+            steps.push(HostOp::WriteIdMaps { uid_map, gid_map, deny_setgroups });
+            steps.push(HostOp::Release(Rendezvous::IdMapsWritten));
+        }
+        steps
+    }
+
     /// The steps of the caller's process.
     pub(super) fn host_steps(&self) -> Vec<HostOp> {
         // Before anything is made: a socket that nobody listens at is the caller's mistake.
@@ -87,14 +106,7 @@ impl Parts<'_> {
             steps.extend([HostOp::MakeInitLayer, HostOp::MountLayers]);
         }
         steps.push(HostOp::Clone);
-        if self.namespaces.staged() {
-            // Before anything that is said about the process by its id: the id changes here.
-            steps.push(HostOp::AwaitInit(Rendezvous::Recloned));
-        }
-        if let Some(IdMaps { uid_map, gid_map, deny_setgroups }) = self.id_maps.clone() {
-            steps.push(HostOp::WriteIdMaps { uid_map, gid_map, deny_setgroups });
-            steps.push(HostOp::Release(Rendezvous::IdMapsWritten));
-        }
+        steps.extend(self.user_namespace_steps());
         steps.extend(self.network_steps());
         steps.extend(self.join_steps());
         if self.filters_devices {

@@ -54,7 +54,7 @@ pub(crate) struct CgroupQuestion {
 }
 
 /// An ordinary user may make the other namespaces in a user namespace only (namespaces(7)).
-pub(super) fn check(namespaces: &Namespaces, facts: &Facts) -> Result<(), PlanError> {
+pub(super) fn check(namespaces: Namespaces, facts: &Facts) -> Result<Namespaces, PlanError> {
     let powerless = facts.euid != 0 && !facts.rights.copies_mounts;
     if powerless && namespaces.shares(LinuxNamespaceType::User) {
         return Err(PlanError::unsupported(
@@ -63,7 +63,7 @@ pub(super) fn check(namespaces: &Namespaces, facts: &Facts) -> Result<(), PlanEr
              or start from `teu spec --rootless`",
         ));
     }
-    Ok(())
+    Ok(namespaces)
 }
 
 /// What the caller may do with cgroups.
@@ -71,13 +71,17 @@ pub(super) fn cgroup_caller(facts: &Facts) -> Caller<'_> {
     Caller { unprivileged: facts.unprivileged(), refusal: facts.cgroup_refusal.as_ref() }
 }
 
-/// What is unusual about the cgroup. Processes that share a PID namespace with others are found by their cgroup.
-pub(super) fn warnings(namespaces: &Namespaces, cgroup: &CgroupPlan) -> Vec<String> {
+/// What is unusual. Processes that share a PID namespace with others are found by their cgroup.
+pub(super) fn warnings(spec: &Spec, namespaces: &Namespaces, cgroup: &CgroupPlan) -> Vec<String> {
     const LOST: &str = "Creating a rootless container with no cgroup and no private pid namespace. Such configuration is strongly \
                         discouraged (as it is impossible to properly kill all container's processes)";
     let lost = !namespaces.is_new(LinuxNamespaceType::Pid) && !cgroup.is_made();
     let lost = lost.then(|| LOST.to_owned());
-    cgroup.warnings.iter().cloned().chain(lost).collect()
+    const BOTH: &str = "config.json has both a user namespace to join and its mappings, of which one is enough \
+                        (/linux/uidMappings)";
+    let mapped = spec.linux().as_ref().is_some_and(|linux| linux.uid_mappings().is_some());
+    let both = (mapped && namespaces.joins(LinuxNamespaceType::User)).then(|| BOTH.to_owned());
+    cgroup.warnings.iter().cloned().chain(lost).chain(both).collect()
 }
 
 #[cfg(test)]

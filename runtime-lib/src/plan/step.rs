@@ -119,6 +119,13 @@ pub(crate) enum HostOp {
     },
     /// Put the process into a resctrl group.
     JoinRdtGroup(PathBuf),
+    /// Make sure that the joined user namespace has the maps of the configuration.
+    CheckIdMaps {
+        /// Lines of uid_map.
+        uid_map: String,
+        /// Lines of gid_map.
+        gid_map: String,
+    },
     /// Write `/proc/PID/oom_score_adj`.
     SetOomScoreAdj(i32),
     /// Set the resource limits from outside, where a user namespace's root could not raise them.
@@ -164,6 +171,7 @@ impl HostOp {
             | Self::WriteIdMaps { .. }
             | Self::WriteSchemata { .. }
             | Self::JoinRdtGroup(_)
+            | Self::CheckIdMaps { .. }
             | Self::SetOomScoreAdj(_)
             | Self::SetRlimits(_)
             | Self::RunHooks(_)
@@ -222,6 +230,9 @@ impl fmt::Display for HostOp {
                 let devices: Vec<_> = devices.iter().map(ToString::to_string).collect();
                 write!(f, "move network device {}, and set up", devices.join(", "))
             }
+            Self::CheckIdMaps { .. } => f.write_str(
+                "check that the joined user namespace maps ids as the configuration does",
+            ),
             Self::SetOomScoreAdj(value) => write!(f, "set oom_score_adj to {value}"),
             Self::SetRlimits(limits) => {
                 let limits: Vec<_> = limits.iter().map(ToString::to_string).collect();

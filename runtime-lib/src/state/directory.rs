@@ -28,11 +28,13 @@ pub(crate) struct StateDirectory {
 impl StateDirectory {
     /// Makes the directory. That it did not exist is what makes the id this container's.
     pub(crate) fn create(root: &Path, id: &str) -> Result<Self, Error> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(root)
-            .map_err(|error| StepError::io("make the state root", root, &error))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|error| {
+            let failure = StepError::io("make the state root", root, &error);
+            match failure.errno {
+                libc::EACCES => failure.hint("name one of your own, by --root or XDG_RUNTIME_DIR"),
+                _ => failure,
+            }
+        })?;
         let path = root.join(id);
         match mkdirat(AT_FDCWD, &path, Mode::from_bits_truncate(0o711)) {
             Ok(()) => {}
@@ -214,7 +216,11 @@ impl StateDirectory {
 }
 
 fn failed(step: &str, path: &Path, errno: Errno) -> StepError {
-    StepError::new(format!("{step} {}", path.display()), errno as i32)
+    let error = StepError::new(format!("{step} {}", path.display()), errno as i32);
+    match errno {
+        Errno::EACCES => error.hint("the container, or the state root, belongs to another user"),
+        _ => error,
+    }
 }
 
 #[cfg(test)]
