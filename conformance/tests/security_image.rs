@@ -337,6 +337,29 @@ fn security_sysctl_is_not_written_to_a_fake_proc_that_is_joined() {
     }
 }
 
+/// A volume begins with what the image has at its place. Where the image has a link to what is hidden later, that is not the image's.
+#[test]
+fn security_copyup_does_not_copy_what_is_not_the_images() {
+    let differs = Runtime::under_test().differs("runc", "has no copyup for volumes")
+        || Runtime::under_test().differs("crun", "has no copyup for volumes");
+    if differs {
+        return;
+    }
+    for target in ["/sys/firmware", "/proc/sys", "/proc", "/secrets"] {
+        let mut c = Container::new();
+        let (volume, secrets) = (c.bundle.outside("volume"), c.bundle.outside("secrets"));
+        fs::write(secrets.join("key"), "secret").expect("a file of another volume");
+        c.bundle.directory_in_rootfs("secrets");
+        c.bundle.link("data", target);
+        c.bundle.push("/mounts", json!({ "destination": "/secrets", "type": "bind", "source": secrets, "options": ["bind"] }));
+        c.bundle.push("/mounts", json!({ "destination": "/data", "type": "bind", "source": volume, "options": ["bind", "copyup"] }));
+        c.bundle.ask(&["exit 0"]);
+        let outcome = c.run();
+        let copied: Vec<_> = fs::read_dir(&volume).expect("the volume").flatten().collect();
+        assert!(copied.is_empty(), "{target}: {copied:?} {outcome}");
+    }
+}
+
 /// CVE-2019-5736: the script `#!/proc/self/exe` makes the kernel execute whatever executes it. What the container gets at by that
 /// is not the host's, and what it is given to read is not taken for anything.
 #[test]

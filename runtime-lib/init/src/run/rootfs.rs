@@ -67,6 +67,12 @@ pub(super) fn resolve_directory(root: Fd, path: Text) -> sys::Result<Fd> {
     open(root, path, O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
 }
 
+/// The same in the root filesystem's own mount: a way through another one is `EXDEV`.
+pub(super) fn resolve_own_directory(root: Fd, path: Text) -> sys::Result<Fd> {
+    const RESOLVE_NO_XDEV: u64 = 0x01;
+    open(root, path, O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
+}
+
 fn open(root: Fd, path: Text, flags: u64, resolve: u64) -> sys::Result<Fd> {
     let mut tries = 0;
     loop {

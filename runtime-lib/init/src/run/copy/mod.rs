@@ -13,7 +13,7 @@ mod file;
 mod remove;
 mod tree;
 
-use super::rootfs::{open_own, resolve_directory};
+use super::rootfs::{open_own, resolve_directory, resolve_own_directory};
 use super::{Failure, Interpreter, Outcome};
 use crate::program::{Detail, Keep};
 use crate::sys::{self, Errno, Fd, Text};
@@ -57,15 +57,16 @@ fn reopen(directory: Fd) -> sys::Result<Fd> {
 }
 
 impl Interpreter {
-    /// Opens what the next copy is made of; where there is no directory there is nothing to copy.
+    /// Opens what the next copy is made of; where there is no directory of the image's there is nothing to copy. What other mounts show
+    /// there is not the image's: a link of the image may lead to another volume, or to what of /sys is hidden only later.
     pub(super) fn open_copy_source(&mut self, path: Text) -> Outcome {
-        self.copy_source = match resolve_directory(self.root, path) {
+        self.copy_source = match resolve_own_directory(self.root, path) {
             Ok(found) => {
                 let opened = reopen(found).map_err(reading);
                 sys::close(found);
                 Some(opened?)
             }
-            Err(Errno::ENOENT | Errno::ENOTDIR) => None,
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EXDEV) => None,
             Err(errno) => return Err((Detail::Resolve, errno)),
         };
         Ok(())
