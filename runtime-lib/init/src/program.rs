@@ -397,8 +397,6 @@ impl Open {
     pub const LINK: u64 = 4;
     /// It must be the root of a procfs.
     pub const PROCFS: u64 = 8;
-    /// The fd has a copy from the library, which stays where this process may not reach the path, or not copy the mount alone.
-    pub const REPLACE: u64 = 16;
 }
 
 /// What a copy leaves as it is at the directory that it fills.

@@ -26,6 +26,11 @@ impl Call {
     pub(super) fn new(number: libc::c_long, args: [u64; 6]) -> Self {
         Self { number: self::number(number), args, optional: 0 }
     }
+
+    /// The same, but the next one follows also when the kernel refuses.
+    pub(super) fn optional(self) -> Self {
+        Self { optional: 1, ..self }
+    }
 }
 
 /// What the child leaves in the shared memory when a call was refused, or the last one has returned: the call's address and the

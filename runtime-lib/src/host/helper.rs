@@ -69,7 +69,25 @@ impl Drop for Waiting {
     }
 }
 
-fn close_range(first: RawFd, last: RawFd) -> Call {
+/// Performs the calls in a helper, and waits for its end. Refused: the index of a call that was not optional, and why; their number
+/// when the helper could not be made.
+pub(super) fn perform(mut calls: Vec<Call>) -> Result<(), (usize, Errno)> {
+    calls.push(Call::new(libc::SYS_exit_group, [0; 6]));
+    let none = calls.len();
+    let mut refusal = Refusal::default();
+    let vfork = word(libc::CLONE_VFORK);
+    let (_, pidfd) = spawn(vfork, &calls, &mut refusal).map_err(|errno| (none, errno))?;
+    reap(&pidfd);
+    match refusal.index(&calls) {
+        Some((index, answer)) => {
+            let errno = answer_errno(answer).map_or(Errno::UnknownErrno, Errno::from_raw);
+            Err((index, errno))
+        }
+        None => Ok(()),
+    }
+}
+
+pub(super) fn close_range(first: RawFd, last: RawFd) -> Call {
     Call::new(libc::SYS_close_range, [word(first), word(last), 0, 0, 0, 0])
 }
 
@@ -112,5 +130,13 @@ mod tests {
         }
         drop(helper);
         assert!(process::Identity::of(pid).is_err(), "neither running nor a zombie");
+    }
+
+    #[test]
+    fn the_first_call_that_is_refused_ends_a_helper_and_is_told() {
+        let fine = Call::new(libc::SYS_getpid, [0; 6]);
+        assert_eq!(perform(vec![fine, fine]), Ok(()));
+        let refused = Call::new(libc::SYS_close, [word(-1), 0, 0, 0, 0, 0]);
+        assert_eq!(perform(vec![fine, refused, fine]), Err((1, Errno::EBADF)));
     }
 }

@@ -9,6 +9,7 @@ mod console;
 mod helper;
 pub(crate) mod hooks;
 pub(crate) mod layers;
+mod lock;
 mod memory_file;
 mod mount_ids;
 mod net_devices;
@@ -22,7 +23,7 @@ use crate::cgroup::{self, Cgroup};
 use crate::error::{Error, ErrorKind, StepError};
 use crate::plan::hooks::ContainerHook;
 use crate::plan::hooks::Hook;
-use crate::plan::step::{HostOp, InitOp, InitStep, Rendezvous};
+use crate::plan::step::{DescriptorKind, HostOp, InitOp, InitStep, Rendezvous};
 use crate::plan::{self, Plan};
 use crate::state::process::{self, Identity};
 use crate::state::{Record, State, StateDirectory, Status};
@@ -141,6 +142,7 @@ impl<'a> Execution<'a> {
             HostOp::OpenDescriptors => self.open_descriptors(),
             HostOp::MakeInitLayer => self.make_init_layer(),
             HostOp::MountLayers => self.mount_layers(),
+            HostOp::LockMounts => self.lock_mounts(),
             HostOp::Clone => self.clone(),
             HostOp::JoinCgroup { all: false } => Ok(self.cgroup()?.join(self.process()?.pid)?),
             HostOp::JoinCgroup { all: true } => Ok(self.cgroup()?.join_all(self.process()?.pid)?),
@@ -225,6 +227,18 @@ impl<'a> Execution<'a> {
         let slot = self.plan.clone.fd_base.saturating_add(Slot::Root as RawFd);
         self.opened.push((slot, layers::mount(root, &lowers)?));
         Ok(())
+    }
+
+    /// Locks the trees that teu-init inherits.
+    fn lock_mounts(&mut self) -> Result<(), Error> {
+        let is_tree = |number: RawFd| {
+            let mut of_plan = self.plan.descriptors.iter();
+            of_plan.any(|wanted| {
+                wanted.number == number && matches!(wanted.kind, DescriptorKind::Tree(_))
+            })
+        };
+        let opened = self.opened.iter_mut().filter(|(number, _)| is_tree(*number));
+        Ok(lock::lock(opened.map(|(_, fd)| fd).collect())?)
     }
 
     /// Makes teu-init and its program, and clones the process that executes them.

@@ -1,5 +1,5 @@
 //! System calls of the mount interface that nix does not have, one wrapper each.
-#![allow(unsafe_code, reason = "nix has neither open_tree nor mount_setattr")]
+#![allow(unsafe_code, reason = "nix has no open_tree, mount_setattr, fsopen")]
 
 use nix::errno::Errno;
 use std::ffi::CStr;
@@ -7,8 +7,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use teu_init::program::MountAttributes;
 
 /// `AT_RECURSIVE` and `OPEN_TREE_CLONE`, which libc does not have for every C library.
-const AT_RECURSIVE: libc::c_int = 0x8000;
-const OPEN_TREE_CLONE: libc::c_int = 1;
+pub(super) const AT_RECURSIVE: libc::c_int = 0x8000;
+pub(super) const OPEN_TREE_CLONE: libc::c_int = 1;
+/// `MOVE_MOUNT_F_EMPTY_PATH`.
+pub(super) const MOVE_MOUNT_F_EMPTY_PATH: libc::c_int = 4;
 /// `MOUNT_ATTR_IDMAP`, Linux 5.12.
 pub(super) const MOUNT_ATTR_IDMAP: u64 = 0x10_0000;
 
@@ -63,4 +65,22 @@ pub(super) fn mount_setattr(
         )
     };
     Errno::result(answer).map(drop)
+}
+
+/// fsopen(2), fsconfig(2) and fsmount(2): a new tmpfs, mounted nowhere.
+pub(super) fn detached_tmpfs() -> Result<OwnedFd, Errno> {
+    const FSOPEN_CLOEXEC: libc::c_int = 1;
+    const FSCONFIG_CMD_CREATE: libc::c_int = 6;
+    const FSMOUNT_CLOEXEC: libc::c_int = 1;
+    let null = std::ptr::null::<libc::c_char>();
+    // SAFETY: the name is a C string.
+    let context =
+        owned(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), FSOPEN_CLOEXEC) })?;
+    let number = context.as_raw_fd();
+    // SAFETY: this command takes neither key nor value.
+    let made =
+        unsafe { libc::syscall(libc::SYS_fsconfig, number, FSCONFIG_CMD_CREATE, null, null, 0) };
+    Errno::result(made)?;
+    // SAFETY: the call takes numbers.
+    owned(unsafe { libc::syscall(libc::SYS_fsmount, number, FSMOUNT_CLOEXEC, 0) })
 }

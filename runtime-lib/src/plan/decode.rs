@@ -277,7 +277,6 @@ impl Program<'_> {
                     below: self.attributes(f)?,
                     ids: None,
                 }),
-                replaces: c & Open::REPLACE != 0,
             },
             Op::DropGroups => InitOp::DropGroups,
             Op::VerifyDevice => {

@@ -245,12 +245,11 @@ impl<'a> Data<'a> {
             InitOp::SetPropagation { path, flags } => {
                 (Op::SetPropagation, &[self.text(path), *flags])
             }
-            InitOp::OpenTree { fd, path, tree, replaces } => {
+            InitOp::OpenTree { fd, path, tree } => {
                 let flags = if tree.recursive { Open::RECURSIVE } else { 0 }
                     | if tree.directory { Open::DIRECTORY } else { 0 }
                     | if tree.link { Open::LINK } else { 0 }
-                    | if tree.procfs { Open::PROCFS } else { 0 }
-                    | if *replaces { Open::REPLACE } else { 0 };
+                    | if tree.procfs { Open::PROCFS } else { 0 };
                 let path = self.put(path.as_os_str().as_bytes().iter().copied().chain([0]));
                 let (change, below) =
                     (self.attributes(&tree.attributes.0), self.attributes(&tree.below.0));

@@ -313,9 +313,8 @@ fn descriptors_are_used(plan: &Plan) -> bool {
         }
     }
     for step in &plan.init {
-        // One that replaces needs one that is there.
-        if let InitOp::OpenTree { fd, replaces, .. } = &step.op
-            && open.insert(*fd, (false, 0)) != replaces.then_some((false, 0))
+        if let InitOp::OpenTree { fd, .. } = &step.op
+            && open.insert(*fd, (false, 0)).is_some()
         {
             return false;
         }

@@ -97,14 +97,7 @@ impl Parts<'_> {
         }
         steps.extend(self.intel_rdt.iter().flat_map(RdtPlan::make_steps));
         // After the cgroup: some mounts show it.
-        if !self.opens_trees() || self.namespaces.joins_any() {
-            steps.push(HostOp::OpenDescriptors);
-        }
-        if self.is_layered() {
-            // After the descriptors: what a bind source is decides what its mount point has to be. Before the layers are mounted: the
-            // init layer is one of them, and overlayfs wants layers that nobody changes.
-            steps.extend([HostOp::MakeInitLayer, HostOp::MountLayers]);
-        }
+        steps.extend(self.open_steps());
         steps.push(HostOp::Clone);
         steps.extend(self.user_namespace_steps());
         steps.extend(self.network_steps());
@@ -168,6 +161,24 @@ impl Parts<'_> {
         ]
     }
 
+    /// What the caller opens and makes for teu-init to inherit.
+    fn open_steps(&self) -> Vec<HostOp> {
+        let mut steps = Vec::new();
+        if !self.opens_trees() || self.namespaces.joins_any() {
+            steps.push(HostOp::OpenDescriptors);
+            if self.locks_mounts() {
+                // When nothing more is changed about them; before somebody in the container could.
+                steps.push(HostOp::LockMounts);
+            }
+        }
+        if self.is_layered() {
+            // After the descriptors: what a bind source is decides what its mount point has to be. Before the layers are mounted: the
+            // init layer is one of them, and overlayfs wants layers that nobody changes.
+            steps.extend([HostOp::MakeInitLayer, HostOp::MountLayers]);
+        }
+        steps
+    }
+
     /// The steps of teu-init.
     pub(super) fn init_steps(
         &self,
@@ -220,6 +231,12 @@ impl Parts<'_> {
         self.request.layers.is_some()
     }
 
+    /// Whether what the caller opens has to be protected from root of another user namespace. What teu-init opens is locked already:
+    /// its mount namespace is a copy.
+    fn locks_mounts(&self) -> bool {
+        !self.namespaces.shares(LinuxNamespaceType::User) && !self.opens_trees()
+    }
+
     /// Whether teu-init opens the trees, because the caller may not.
     fn opens_trees(&self) -> bool {
         !self.facts.rights.copies_mounts
@@ -239,28 +256,22 @@ impl Parts<'_> {
         root.into_iter().chain(descriptors.into_list().into_iter().filter(is_left)).collect()
     }
 
-    /// The trees that teu-init opens: all of them, where the caller may not; and in a user namespace what the configuration names. The
-    /// copy that the host opens has the flags of the host's mount, and the container may change them; only in the copy of a mount
-    /// namespace that belongs to another user namespace they are locked (mount_namespaces(7)).
+    /// The trees that teu-init opens.
     fn open_trees(&self, descriptors: &Descriptors) -> Vec<InitStep> {
-        let inside = self.opens_trees();
-        let shared = self.namespaces.shares(LinuxNamespaceType::User);
+        if !self.opens_trees() {
+            return Vec::new();
+        }
         let root = (!self.is_layered()).then_some(&self.root);
-        let is_opened = |descriptor: &&Descriptor| {
-            let is_root = descriptor.number == self.root.number;
-            inside || (!shared && (is_root || descriptor.pointer.starts_with("/mounts/")))
-        };
-        let step = |descriptor: &Descriptor| match &descriptor.kind {
-            // Mapping ids of a mount takes root of the host.
-            DescriptorKind::Tree(tree) if inside || tree.ids.is_none() => {
+        let all = root.into_iter().chain(descriptors.list());
+        all.filter_map(|descriptor| match &descriptor.kind {
+            DescriptorKind::Namespace | DescriptorKind::Directory => None,
+            DescriptorKind::Tree(tree) => {
                 let (fd, path) = (descriptor.number, descriptor.path.clone());
-                let op =
-                    InitOp::OpenTree { fd, path, tree: Box::new(tree.clone()), replaces: !inside };
+                let op = InitOp::OpenTree { fd, path, tree: Box::new(tree.clone()) };
                 Some(InitStep::new(op, &descriptor.pointer))
             }
-            DescriptorKind::Tree(_) | DescriptorKind::Namespace | DescriptorKind::Directory => None,
-        };
-        root.into_iter().chain(descriptors.list()).filter(is_opened).filter_map(step).collect()
+        })
+        .collect()
     }
 
     fn enter_namespaces(

@@ -87,6 +87,8 @@ pub(crate) enum HostOp {
     MakeInitLayer,
     /// Mount the layers as the root filesystem, attached nowhere yet.
     MountLayers,
+    /// Lock their mounts, so that root of the container's user namespace cannot change or uncover them.
+    LockMounts,
     /// Clone the container's first process. Leaves behind: the process.
     Clone,
     /// Put the process into its cgroup.
@@ -166,6 +168,7 @@ impl HostOp {
             | Self::ApplyLimits
             | Self::FilterDevices
             | Self::OpenDescriptors
+            | Self::LockMounts
             | Self::MountLayers
             | Self::JoinCgroup { .. }
             | Self::WriteIdMaps { .. }
@@ -209,6 +212,9 @@ impl fmt::Display for HostOp {
             }
             Self::MountLayers => f.write_str(
                 "mount the layers as the root filesystem, where no mount table shows it",
+            ),
+            Self::LockMounts => f.write_str(
+                "lock the flags and the places of what was copied, for the container's user namespace",
             ),
             Self::Clone => {
                 f.write_str("clone the container's first process, which executes teu-init")
@@ -602,13 +608,7 @@ pub(crate) enum InitOp {
     /// Propagation of a mount of the runtime's own namespace copy.
     SetPropagation { path: &'static str, flags: u64 },
     /// Copy a mount of this mount namespace, where the host's cannot be copied.
-    OpenTree {
-        fd: i32,
-        path: PathBuf,
-        tree: Box<Tree>,
-        /// Instead of the copy of the host's that is there: this one keeps the flags that the host's has.
-        replaces: bool,
-    },
+    OpenTree { fd: i32, path: PathBuf, tree: Box<Tree> },
     /// Give up the caller's supplementary groups, if the user namespace lets one.
     DropGroups,
     /// Attach the root filesystem's tree to a directory.
@@ -795,12 +795,10 @@ impl fmt::Display for InitOp {
                 let name = propagation_name(*flags);
                 write!(f, "keep mounts made here from appearing on the host (make {path} {name})")
             }
-            Self::OpenTree { fd, path, tree, replaces } => {
+            Self::OpenTree { fd, path, tree } => {
                 let what = if tree.recursive { "mounts" } else { "mount" };
                 write!(f, "copy the {what} at {}", path.display())?;
-                write!(f, "{}{} (descriptor {fd})", tree.attributes, tree.below)?;
-                let why = ", with the host's flags locked";
-                f.write_str(if *replaces { why } else { "" })
+                write!(f, "{}{} (descriptor {fd})", tree.attributes, tree.below)
             }
             Self::DropGroups => {
                 f.write_str("give up the caller's supplementary groups, if that is allowed")

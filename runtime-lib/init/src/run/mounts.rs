@@ -250,10 +250,8 @@ impl Interpreter {
     ) -> Outcome {
         let wants_directory = flags & Open::DIRECTORY != 0;
         let nofollow = wants_directory || flags & Open::LINK != 0;
-        let tree = match sys::clone_tree_at(path, flags & Open::RECURSIVE != 0, nofollow) {
-            Err(Errno::EACCES | Errno::EINVAL) if flags & Open::REPLACE != 0 => return Ok(()),
-            tree => tree.map_err(|errno| (Detail::Tree, errno))?,
-        };
+        let tree = sys::clone_tree_at(path, flags & Open::RECURSIVE != 0, nofollow)
+            .map_err(|errno| (Detail::Tree, errno))?;
         let status = sys::status(tree).map_err(|errno| (Detail::Tree, errno))?;
         if wants_directory && !is_directory(status.mode) {
             return Err((Detail::Tree, Errno::ENOTDIR));
