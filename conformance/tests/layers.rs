@@ -542,3 +542,30 @@ fn volumes_are_filled_once_by_containers_that_start_together() {
     }
     assert_eq!(fs::read_dir(&volume).expect("the volume").count(), 300);
 }
+
+/// Root of a user namespace around the runtime mounts layers, too, with what overlayfs may use there.
+#[test]
+fn layers_work_for_root_of_a_user_namespace() {
+    let Some(mut l) = Layered::new() else { return };
+    if fs::read_to_string("/proc/sys/user/max_user_namespaces").is_ok_and(|max| max.trim() == "0") {
+        teu_conformance::skip!("no user namespaces here");
+    }
+    // One id is mapped: no group 5 for terminals, and no limits of the host's cgroups.
+    l.c.bundle.keep_mounts(|destination| destination != "/dev/pts");
+    l.c.bundle.remove("/linux/cgroupsPath");
+    l.c.bundle.set("/linux/resources", json!({}));
+    write_file(&l.base().join("etc/gone"), "base");
+    l.annotate("hostname", "box");
+    l.c.bundle.ask(&["read /etc/hostname", "write /etc/new text", "remove /etc/gone", "list /etc"]);
+    let directory = l.c.bundle.directory().to_string_lossy().into_owned();
+    let runtime = l.c.runtime().program().to_string_lossy().into_owned();
+    let root = l.c.root().to_string_lossy().into_owned();
+    let _saved = l.c.launch("run", &[]);
+    let words = ["-U", "-r", "-m", "-p", "-f", "--mount-proc", &runtime, "--root", &root];
+    let words = words.into_iter().chain(["run", "--bundle", &directory, l.c.id()]);
+    let outcome = teu_conformance::Command::new(Path::new("/usr/bin/unshare"), words).run().ok();
+    let answers = outcome.answers();
+    assert_eq!(answers[0]["text"], "box\n");
+    assert_eq!(answers[3], json!(["hostname", "new"]));
+    assert_eq!(l.changes(), ["/etc", "/etc/gone (whiteout)", "/etc/new"]);
+}
