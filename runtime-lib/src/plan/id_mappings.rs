@@ -61,16 +61,10 @@ pub(super) fn plan(
 }
 
 /// The maps that a joined user namespace has to have, where the configuration has both: `None` where it has not.
-pub(super) fn expected(
-    spec: &Spec,
-    namespaces: &Namespaces,
-    facts: &Facts,
-) -> Result<Option<(String, String)>, PlanError> {
+pub(super) fn expected(spec: &Spec, namespaces: &Namespaces) -> Option<(String, String)> {
     let (uids, gids) = mappings(spec);
-    if !namespaces.joins(LinuxNamespaceType::User) || (uids.is_empty() && gids.is_empty()) {
-        return Ok(None);
-    }
-    Ok(Some((lines(uids, UID_POINTER, facts)?, lines(gids, GID_POINTER, facts)?)))
+    let both = namespaces.joins(LinuxNamespaceType::User) && !(uids.is_empty() && gids.is_empty());
+    both.then(|| (text(uids), text(gids)))
 }
 
 /// The program that writes a map, if one is needed.
@@ -108,7 +102,7 @@ fn mappings(spec: &Spec) -> (&[LinuxIdMapping], &[LinuxIdMapping]) {
     (list(Linux::uid_mappings), list(Linux::gid_mappings))
 }
 
-/// `container host size`, a line each, as far as the kernel takes them.
+/// The text of a map, as far as the kernel takes it.
 fn lines(maps: &[LinuxIdMapping], pointer: &str, facts: &Facts) -> Result<String, PlanError> {
     let refuse = |rule: String| Err(PlanError::invalid(pointer, rule));
     if !is_mapped(0, maps) {
@@ -123,11 +117,7 @@ fn lines(maps: &[LinuxIdMapping], pointer: &str, facts: &Facts) -> Result<String
     for (index, map) in maps.iter().enumerate() {
         check_range(map, maps.get(..index).unwrap_or_default(), &format!("{pointer}/{index}"))?;
     }
-    let text = maps.iter().fold(String::new(), |mut text, map| {
-        // Writing to a string cannot fail.
-        let _infallible = writeln!(text, "{} {} {}", map.container_id(), map.host_id(), map.size());
-        text
-    });
+    let text = text(maps);
     if text.len() >= facts.page_size {
         return refuse(format!(
             "the kernel takes less than {} bytes of mappings (user_namespaces(7)), and these are {}",
@@ -136,6 +126,15 @@ fn lines(maps: &[LinuxIdMapping], pointer: &str, facts: &Facts) -> Result<String
         ));
     }
     Ok(text)
+}
+
+/// `container host size`, a line each.
+fn text(maps: &[LinuxIdMapping]) -> String {
+    maps.iter().fold(String::new(), |mut text, map| {
+        // Writing to a string cannot fail.
+        let _infallible = writeln!(text, "{} {} {}", map.container_id(), map.host_id(), map.size());
+        text
+    })
 }
 
 /// A range that the kernel takes beside those before it.

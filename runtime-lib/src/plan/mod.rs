@@ -196,7 +196,6 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         entrance: Entrance::plan(spec, facts, &namespaces, request)?,
         namespaces: &namespaces,
         id_maps,
-        expected_maps: id_mappings::expected(spec, &namespaces, facts)?,
         process,
         mounts,
         devices,
@@ -206,8 +205,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         net_devices: net_devices::plan(spec, &namespaces, facts, &mut warnings)?,
         intel_rdt: intel_rdt::plan(spec, request.id, facts, &mut warnings)?,
         join_cgroup: join_cgroup(&cgroup, into_cgroup),
-        filters_devices: cgroup.device_filter.is_some(),
-        has_cgroup: cgroup.is_made(),
+        cgroup: &cgroup,
         request,
     };
     let init = countable(parts.init_steps(&mut descriptors)?)?;

@@ -4,11 +4,12 @@
 //! of lists against each other and fail when they would wait for ever.
 
 use super::Request;
+use super::cgroup::CgroupPlan;
 use super::descriptors::Descriptors;
 use super::entrance::Entrance;
 use super::hardening;
 use super::hooks::Placed;
-use super::id_mappings::IdMaps;
+use super::id_mappings::{self, IdMaps};
 use super::intel_rdt::RdtPlan;
 use super::mounts::Mounts;
 use super::namespaces::Namespaces;
@@ -28,8 +29,6 @@ pub(super) struct Parts<'a> {
     pub(super) root: Descriptor,
     pub(super) namespaces: &'a Namespaces,
     pub(super) id_maps: Option<IdMaps>,
-    /// The maps of a joined user namespace.
-    pub(super) expected_maps: Option<(String, String)>,
     pub(super) process: ProcessPlan,
     pub(super) mounts: Mounts,
     /// Steps that fill /dev.
@@ -46,10 +45,7 @@ pub(super) struct Parts<'a> {
     pub(super) net_devices: Vec<NetDevice>,
     /// How the process is moved into its cgroups, where the clone does not put it into all of them.
     pub(super) join_cgroup: Option<HostOp>,
-    /// Whether devices are filtered by a program attached to the cgroup.
-    pub(super) filters_devices: bool,
-    /// Whether the host has cgroups.
-    pub(super) has_cgroup: bool,
+    pub(super) cgroup: &'a CgroupPlan,
     /// What the caller says besides.
     /// How the root filesystem becomes `/`.
     pub(super) entrance: Entrance,
@@ -68,7 +64,7 @@ impl Parts<'_> {
         if self.namespaces.staged() {
             // Before anything that is said about the process by its id: the id changes here.
             steps.push(HostOp::AwaitInit(Rendezvous::Recloned));
-            if let Some((uid_map, gid_map)) = self.expected_maps.clone() {
+            if let Some((uid_map, gid_map)) = id_mappings::expected(self.spec, self.namespaces) {
                 steps.push(HostOp::CheckIdMaps { uid_map, gid_map });
             }
         }
@@ -91,7 +87,7 @@ impl Parts<'_> {
         steps.extend(self.hooks.answer.map(|number| HostOp::MakeAnswerFifo { number }));
         // Before there is anything to forget: whoever kills this process can still have everything removed.
         steps.push(HostOp::RecordIntent);
-        if self.has_cgroup {
+        if self.cgroup.is_made() {
             // Limits come before the process: it is small enough for them, and nothing of it escapes them.
             steps.extend([HostOp::MakeCgroup, HostOp::ApplyLimits]);
         }
@@ -102,7 +98,7 @@ impl Parts<'_> {
         steps.extend(self.user_namespace_steps());
         steps.extend(self.network_steps());
         steps.extend(self.join_steps());
-        if self.filters_devices {
+        if self.cgroup.device_filter.is_some() {
             // While teu-init mounts, which opens no device: the kernel takes its time to verify the filter.
             steps.push(HostOp::FilterDevices);
         }
