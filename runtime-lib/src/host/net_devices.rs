@@ -7,7 +7,7 @@
 
 use super::clone::{Call, perform_beside};
 use crate::error::StepError;
-use crate::netlink::{Link, Refusal, Socket, free_index};
+use crate::netlink::{Link, Refusal, Route, Socket, free_index};
 use crate::plan::net_devices::NetDevice;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -31,6 +31,8 @@ struct Moved {
     index: i32,
     /// What it was.
     before: Link,
+    /// The routes over it.
+    routes: Vec<Route>,
 }
 
 impl NetDevices {
@@ -75,11 +77,12 @@ impl NetDevices {
     fn move_one(&mut self, device: &NetDevice, there: &[Link]) -> Result<Link, Refusal> {
         let before = &device.before;
         let index = free_index(before.index, there)?;
+        let routes = self.home.routes(before.index)?;
         let namespace = self.away_namespace.as_fd();
         let answer = self.home.move_link(before.index, namespace, index, &device.to);
         // The kernel moves first and renames then: a name that was taken meanwhile is refused when the device is gone already.
         if answer.is_ok() || self.home.link_numbered(before.index)?.is_none() {
-            self.moved.push(Moved { index, before: before.clone() });
+            self.moved.push(Moved { index, before: before.clone(), routes });
         }
         answer?;
         let link = self.away.link_numbered(index)?;
@@ -91,7 +94,7 @@ impl NetDevices {
         Ok(link)
     }
 
-    /// Moves every device back, the last one first: name, number, addresses and state as before.
+    /// Moves every device back, the last one first: name, number, addresses, routes and state as before.
     pub(super) fn move_back(mut self) -> Vec<Result<(), StepError>> {
         let moved = std::mem::take(&mut self.moved);
         let failed = |link: &Link, refusal: Refusal| {
@@ -111,7 +114,10 @@ impl NetDevices {
         for address in addresses {
             self.home.add_address(address, *index, name, name)?;
         }
-        if *up { self.home.set_up(*index) } else { Ok(()) }
+        if *up {
+            self.home.set_up(*index)?;
+        }
+        moved.routes.iter().try_for_each(|route| self.home.add_route(route))
     }
 }
 
@@ -209,6 +215,10 @@ mod tests {
                     "link add name dev7 index 50 type veth peer name peer7 index 51",
                     "addr add 192.0.2.7/24 dev dev7",
                     "link set dev7 up",
+                    "route add 198.51.100.0/24 via 192.0.2.1 dev dev7 metric 5 mtu 1300 src 192.0.2.7",
+                    "route add 203.0.113.0/24 dev dev7 table 77",
+                    "-6 addr add 2001:db8::7/64 dev dev7 nodad",
+                    "-6 route add 2001:db8:1::/64 via 2001:db8::1 dev dev7",
                 ]);
                 let thread = told.recv().unwrap();
                 if made {
@@ -240,13 +250,16 @@ mod tests {
     fn a_name_taken_at_the_last_moment_does_not_lose_the_device() {
         between_namespaces(|thread| {
             let before = look("dev7").unwrap();
+            let routes = Socket::here().unwrap().routes(before.index).unwrap();
+            assert_eq!(routes.len(), 3, "{routes:?}");
             let mut way = NetDevices::between(thread).unwrap();
             // As if there were no net0 yet.
             let refusal = way.move_one(&device(&before, "net0"), &[]).unwrap_err();
             assert_eq!(refusal.errno, libc::EEXIST);
             assert_eq!(look("dev7"), None, "the kernel moves before it renames");
-            assert!(way.move_back().into_iter().all(|outcome| outcome.is_ok()));
+            assert_eq!(way.move_back(), [Ok(())]);
             assert_eq!(look("dev7"), Some(before));
+            assert_eq!(Socket::here().unwrap().routes(50).unwrap(), routes);
         });
     }
 

@@ -1,7 +1,7 @@
 //! Network devices, which netlink calls links, and their addresses.
 
 use super::message::{Message, Request, attributes, i32_at, text, u32_at};
-use super::{LIST, ONE, Refusal, Socket};
+use super::{LIST, NLM_F_CREATE_EXCLUSIVE, ONE, Refusal, Socket};
 use nix::errno::Errno;
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -13,7 +13,6 @@ const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
-const NLM_F_CREATE_EXCLUSIVE: u16 = 0x400 | 0x200;
 
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
@@ -242,7 +241,10 @@ impl Socket {
 
     /// The addresses of a device, in the order in which they have to be given.
     pub(crate) fn addresses(&mut self, index: i32) -> Result<Vec<Address>, Refusal> {
-        let all = self.list(&Request::new(RTM_GETADDR, LIST, &[0; ADDRESS_HEAD]), Address::read)?;
+        let mut head = vec![0; 4];
+        // The kernel leaves out the others by itself, where it can.
+        head.extend(index.to_ne_bytes());
+        let all = self.list(&Request::new(RTM_GETADDR, LIST, &head), Address::read)?;
         let own = all.into_iter().filter(|(of, _)| *of == index).map(|(_, address)| address);
         let (mut list, six): (Vec<_>, Vec<_>) = own.partition(|address| address.family == AF_INET);
         // The kernel lists IPv4 addresses in the order in which they were given, the first one being the source of packets, and

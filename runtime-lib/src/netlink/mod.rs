@@ -4,10 +4,12 @@
 
 mod link;
 mod message;
+mod route;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use link::testing;
 pub(crate) use link::{Address, Link, free_index};
+pub(crate) use route::Route;
 
 use crate::error::StepError;
 use message::{Message, Request, attributes, i32_at, messages, text, u32_at};
@@ -54,6 +56,8 @@ const NLMSG_DONE: u16 = 3;
 const ONE: u16 = 0x1 | 0x4;
 /// A request for a list, which has an end of its own.
 const LIST: u16 = 0x1 | 0x300;
+/// A change that makes something new.
+const NLM_F_CREATE_EXCLUSIVE: u16 = 0x400 | 0x200;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 /// The acknowledgement does not repeat the request.
 const NLM_F_CAPPED: u16 = 0x100;
@@ -75,7 +79,10 @@ impl Socket {
 
     /// A route netlink socket that was made elsewhere.
     pub(crate) fn of(fd: OwnedFd) -> Self {
-        want_words(&fd);
+        // Refusals come with the kernel's own words. Where they do not, the errno has to do.
+        switch_on(&fd, NETLINK_EXT_ACK);
+        // Listings are of what was asked for. Where they are of everything, what is too much is left out here.
+        switch_on(&fd, NETLINK_GET_STRICT_CHK);
         Self { fd, sequence: 0, buffer: vec![0; BUFFER] }
     }
 
@@ -159,20 +166,15 @@ fn acknowledged(message: Message<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// `NETLINK_EXT_ACK`: refusals come with the kernel's own words. Where they do not, the errno has to do.
-fn want_words(socket: &OwnedFd) {
+const NETLINK_EXT_ACK: libc::c_int = 11;
+const NETLINK_GET_STRICT_CHK: libc::c_int = 12;
+
+/// Switches an option of the socket on, where the kernel has it.
+fn switch_on(socket: &OwnedFd, option: libc::c_int) {
     const SOL_NETLINK: libc::c_int = 270;
-    const NETLINK_EXT_ACK: libc::c_int = 11;
     let yes: libc::c_int = 1;
-    // SAFETY: the option is a c_int, which outlives the call.
+    let yes = std::ptr::from_ref(&yes).cast();
+    // SAFETY: the option is a c_int of four bytes, which outlives the call.
     #[allow(unsafe_code, reason = "nix does not have the option")]
-    let _refused = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            SOL_NETLINK,
-            NETLINK_EXT_ACK,
-            std::ptr::from_ref(&yes).cast(),
-            4,
-        )
-    };
+    let _refused = unsafe { libc::setsockopt(socket.as_raw_fd(), SOL_NETLINK, option, yes, 4) };
 }
