@@ -168,7 +168,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
     let id_maps = id_mappings::plan(spec, &namespaces, facts)?;
     let process = process::plan(spec, facts, &mut warnings)?;
     let hooks = hooks::plan(spec)?;
-    let cgroup = cgroups(spec, facts, request, &namespaces, &mut warnings)?;
+    let (cgroup, into_cgroup) = cgroups(spec, facts, request, &namespaces, &mut warnings)?;
 
     let rootfs = rootfs(spec, request)?;
     let layers = request.layers.map(|layers| layers::plan(layers, spec, facts)).transpose()?;
@@ -183,12 +183,9 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         cgroup: &cgroup,
         namespaces: &namespaces,
     };
-    let (mut mounts, devices) = mounts_and_devices(spec, &context, &mut descriptors)?;
-    process.labels.apply_to(&mut mounts.steps);
+    let (mut mounts, devices) = mounts_and_devices(spec, &context, &process, &mut descriptors)?;
     warnings.append(&mut mounts.warnings);
 
-    // A process that is cloned once more must not start in the cgroup: its limits are meant for one process.
-    let into_cgroup = !namespaces.staged() && cgroup.has_clone_target();
     let parts = order::Parts {
         spec,
         facts,
@@ -236,26 +233,30 @@ fn namespaces(spec: &Spec, facts: &Facts) -> Result<Namespaces, PlanError> {
     Ok(namespaces)
 }
 
-/// The cgroups, as far as this caller may have them.
+/// The cgroups, as far as this caller may have them, and whether the process is born in them.
 fn cgroups(
     spec: &Spec,
     facts: &Facts,
     request: &Request<'_>,
     namespaces: &Namespaces,
     warnings: &mut Vec<String>,
-) -> Result<CgroupPlan, PlanError> {
+) -> Result<(CgroupPlan, bool), PlanError> {
     let cgroup = cgroup::plan(spec, request.id, &facts.cgroup, rootless::cgroup_caller(facts))?;
     warnings.extend(rootless::warnings(spec, namespaces, &cgroup));
-    Ok(cgroup)
+    // A process that is cloned once more must not start in the cgroup: its limits are meant for one process.
+    let into_cgroup = !namespaces.staged() && cgroup.has_clone_target();
+    Ok((cgroup, into_cgroup))
 }
 
 /// The mounts, and the steps that fill `/dev`, unless it is somebody else's.
 fn mounts_and_devices(
     spec: &Spec,
     context: &mounts::Context<'_>,
+    process: &process::ProcessPlan,
     descriptors: &mut Descriptors,
 ) -> Result<(mounts::Mounts, Vec<InitStep>), PlanError> {
-    let mounts = mounts::plan(spec.mounts().as_deref().unwrap_or_default(), context, descriptors)?;
+    let mut mounts =
+        mounts::plan(spec.mounts().as_deref().unwrap_or_default(), context, descriptors)?;
     let facts = context.facts;
     // In a user namespace nobody may make nodes, and elsewhere it takes a capability (mknod(2)).
     let by_bind = facts.in_user_namespace
@@ -265,6 +266,7 @@ fn mounts_and_devices(
         true => Vec::new(),
         false => devices::plan(spec, by_bind, descriptors)?,
     };
+    process.labels.apply_to(&mut mounts.steps);
     Ok((mounts, devices))
 }
 
