@@ -22,32 +22,12 @@ pub(super) enum Entrance {
 const REC: u64 = libc::MS_REC;
 
 impl Entrance {
-    /// Chooses, and refuses what cannot be had that way.
-    pub(super) fn plan(
-        spec: &Spec,
-        facts: &Facts,
-        namespaces: &Namespaces,
-        request: &Request<'_>,
-    ) -> Result<Self, PlanError> {
-        let shares = namespaces.shares(LinuxNamespaceType::Mount);
-        if shares {
-            refuse_mounts(spec, facts, namespaces, request)?;
-        }
-        if !request.no_pivot {
-            return Ok(if shares { Self::Directory } else { Self::Pivot });
-        }
-        if !namespaces.is_new(LinuxNamespaceType::Mount) {
-            let rule = "without pivot_root, a container needs a new mount namespace: others would lose their mounts";
-            return Err(PlanError::unsupported("/linux/namespaces", rule).value("--no-pivot"));
-        }
-        let propagation =
-            spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().clone());
-        match propagation {
-            Some(kind) if matches!(kind.as_str(), "private" | "rprivate") => {
-                let rule = "rootfsPropagation of [r]private is not safe without pivot_root";
-                Err(PlanError::invalid("/linux/rootfsPropagation", rule).value(kind))
-            }
-            _ => Ok(Self::Over),
+    /// The way for this container.
+    pub(super) fn of(namespaces: &Namespaces, request: &Request<'_>) -> Self {
+        match (namespaces.shares(LinuxNamespaceType::Mount), request.no_pivot) {
+            (true, _) => Self::Directory,
+            (false, true) => Self::Over,
+            (false, false) => Self::Pivot,
         }
     }
 
@@ -89,6 +69,32 @@ impl Entrance {
             }
             Self::Directory => vec![InitOp::ChangeRoot.into()],
         }
+    }
+}
+
+/// Refuses what cannot be had on the way that is asked for.
+pub(super) fn check(
+    spec: &Spec,
+    facts: &Facts,
+    namespaces: &Namespaces,
+    request: &Request<'_>,
+) -> Result<(), PlanError> {
+    if namespaces.shares(LinuxNamespaceType::Mount) {
+        refuse_mounts(spec, facts, namespaces, request)?;
+    }
+    if !request.no_pivot {
+        return Ok(());
+    }
+    if !namespaces.is_new(LinuxNamespaceType::Mount) {
+        let rule = "without pivot_root, a container needs a new mount namespace: others would lose their mounts";
+        return Err(PlanError::unsupported("/linux/namespaces", rule).value("--no-pivot"));
+    }
+    match spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref()) {
+        Some(kind @ ("private" | "rprivate")) => {
+            let rule = "rootfsPropagation of [r]private is not safe without pivot_root";
+            Err(PlanError::invalid("/linux/rootfsPropagation", rule).value(kind))
+        }
+        _ => Ok(()),
     }
 }
 

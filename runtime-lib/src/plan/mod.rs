@@ -163,7 +163,7 @@ impl Plan {
 
 /// Plans a container.
 pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Plan, PlanError> {
-    let namespaces = namespaces(spec, facts)?;
+    let namespaces = namespaces(spec, facts, request)?;
     let mut warnings = Vec::from_iter(entrance::warnings(&namespaces));
     let id_maps = id_mappings::plan(spec, &namespaces, facts)?;
     let process = process::plan(spec, facts, &mut warnings)?;
@@ -190,7 +190,6 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         spec,
         facts,
         root: root_descriptor(&descriptors, &rootfs, &namespaces),
-        entrance: Entrance::plan(spec, facts, &namespaces, request)?,
         namespaces: &namespaces,
         id_maps,
         process,
@@ -226,10 +225,11 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
 }
 
 /// Refuses what cannot be done here at all, and reads the namespaces.
-fn namespaces(spec: &Spec, facts: &Facts) -> Result<Namespaces, PlanError> {
+fn namespaces(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Namespaces, PlanError> {
     check_kernel(facts)?;
     refusals::check(spec)?;
     let namespaces = rootless::check(Namespaces::read(spec, facts)?, facts)?;
+    entrance::check(spec, facts, &namespaces, request)?;
     Ok(namespaces)
 }
 

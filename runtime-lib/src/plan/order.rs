@@ -47,8 +47,6 @@ pub(super) struct Parts<'a> {
     pub(super) join_cgroup: Option<HostOp>,
     pub(super) cgroup: &'a CgroupPlan,
     /// What the caller says besides.
-    /// How the root filesystem becomes `/`.
-    pub(super) entrance: Entrance,
     pub(super) request: &'a Request<'a>,
 }
 
@@ -222,6 +220,11 @@ impl Parts<'_> {
         Ok(steps)
     }
 
+    /// How the root filesystem becomes `/`.
+    fn entrance(&self) -> Entrance {
+        Entrance::of(self.namespaces, self.request)
+    }
+
     /// Whether the root filesystem is made of layers, and not the tree of a directory.
     fn is_layered(&self) -> bool {
         self.request.layers.is_some()
@@ -313,7 +316,7 @@ impl Parts<'_> {
     /// From the copied mount namespace to a finished root filesystem.
     fn build_root(&self, steps: &mut Vec<InitStep>) -> Result<(), PlanError> {
         let field = if self.is_layered() { "" } else { "/root/path" };
-        steps.extend(self.entrance.attach_steps(&self.hooks, field));
+        steps.extend(self.entrance().attach_steps(&self.hooks, field));
         // Modes of nodes and directories are meant as they are written.
         steps.push(InitOp::Umask(0).into());
         let cgroup = self.cgroup_steps();
@@ -357,7 +360,7 @@ impl Parts<'_> {
     }
 
     fn enter_root(&self, steps: &mut Vec<InitStep>) {
-        steps.extend(self.entrance.enter_steps(&self.hooks));
+        steps.extend(self.entrance().enter_steps(&self.hooks));
         if let Some(flags) = self.root_propagation {
             // After the pivot, which refuses shared mounts (pivot_root(2)).
             let op = InitOp::SetMountPropagation { path: "/".to_owned(), flags };
