@@ -173,13 +173,12 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
     let rootfs = rootfs(spec, request)?;
     let layers = request.layers.map(|layers| layers::plan(layers, spec, facts)).transpose()?;
     let mut descriptors = Descriptors::new(request.preserve_fds);
-    let root_propagation = hardening::root_propagation(spec)?;
     let context = mounts::Context {
         facts,
         bundle: request.bundle,
         rootfs: request.layers.is_none().then_some(rootfs.as_path()),
         ids: mount_ids::of_container(id_maps.as_ref(), &namespaces),
-        propagation: bind_propagation(root_propagation, &namespaces),
+        propagation: bind_propagation(hardening::root_propagation(spec)?, &namespaces),
         cgroup: &cgroup,
         namespaces: &namespaces,
     };
@@ -196,7 +195,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<
         mounts,
         devices,
         terminal: terminal::plan(spec, request)?,
-        root_propagation,
+        root_propagation: hardening::root_propagation(spec)?,
         hooks: hooks::Placed::new(&hooks, spec, request, &rootfs, &mut descriptors),
         net_devices: net_devices::plan(spec, &namespaces, facts, &mut warnings)?,
         intel_rdt: intel_rdt::plan(spec, request.id, facts, &mut warnings)?,
