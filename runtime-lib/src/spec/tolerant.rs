@@ -114,9 +114,8 @@ fn explain(document: &Value, text: &[u8], error: &serde_json::Error) -> PlanErro
     let rule = whole.split(" at line ").next().unwrap_or(&whole);
     let refusal = PlanError::invalid(pointer.clone(), words(&pointer, rule));
     match document.pointer(&pointer) {
-        Some(value @ (Value::String(_) | Value::Number(_) | Value::Bool(_))) => {
-            refusal.value(value)
-        }
+        Some(Value::String(text)) => refusal.value(text),
+        Some(value @ (Value::Number(_) | Value::Bool(_))) => refusal.value(value),
         _ => refusal,
     }
 }
