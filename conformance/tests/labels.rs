@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::path::Path;
+use teu_conformance::namespace::{Holder, Kind};
 use teu_conformance::{Command, Container, command, json, skip};
 
 /// The file through which AppArmor is told; engines know a wrong label by its name.
@@ -69,6 +70,41 @@ fn config_process_apparmor_profile_is_enforced() {
     assert_eq!(answers[0], json!({ "text": format!("{} (enforce)\n", profile.name) }));
     assert_eq!(answers[1]["errno"], 13, "{answers:?}");
     assert_ne!(answers[2]["errno"], 13, "{answers:?}");
+}
+
+/// What makes a container another kind of container.
+type Change<'a> = &'a dyn Fn(&mut Container);
+
+/// The same where the process is another one than the first, has no rights over the host, or is no root.
+#[test]
+fn config_process_apparmor_profile_is_enforced_in_every_kind_of_container() {
+    let holder = Holder::new(Kind::Pid);
+    let kinds: [(&str, Change<'_>); 4] = [
+        ("user namespace", &|c| c.bundle.map_users(100_000, 65536)),
+        ("joined namespace", &|c| {
+            c.bundle.keep_namespaces(|kind| kind != "pid");
+            c.bundle.push("/linux/namespaces", json!({ "type": "pid", "path": holder.path() }));
+        }),
+        ("ordinary user", &|c| {
+            c.bundle.set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+            c.bundle.set("/process/capabilities", json!({}));
+        }),
+        ("new privileges", &|c| c.bundle.set("/process/noNewPrivileges", json!(false))),
+    ];
+    for (kind, change) in kinds {
+        let mut c = Container::new();
+        if !has_apparmor() {
+            skip!("AppArmor is not active here, or there is no apparmor_parser");
+        }
+        c.bundle.file("forbidden", "secret");
+        let profile = Profile::load(&c);
+        c.bundle.set("/process/apparmorProfile", json!(profile.name));
+        change(&mut c);
+        let answers = c.ask(&["read /proc/self/attr/current", "read /forbidden"]);
+        let current = json!({ "text": format!("{} (enforce)\n", profile.name) });
+        assert_eq!(answers[0], current, "{kind}: {answers:?}");
+        assert_eq!(answers[1]["errno"], 13, "{kind}: {answers:?}");
+    }
 }
 
 /// CVE-2019-16884, CVE-2025-52881: a file of the image in the place of procfs does not get what is meant for the kernel.
