@@ -9,7 +9,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use teu_conformance::mountinfo::{Mount, at};
-use teu_conformance::{Container, Runtime, Value, json};
+use teu_conformance::{Container, HostMount, Runtime, Value, json};
 
 /// What crun does with the propagation of a single mount.
 const CRUN_PROPAGATION: &str = "1.8: every mount is private in the end";
@@ -502,4 +502,338 @@ fn config_mounts_may_cover_parts_of_each_other() {
 fn config_mounts_container_cannot_mount() {
     let mut c = Container::new();
     assert_eq!(c.ask_one("mount-tmpfs /tmp")["errno"], EPERM);
+}
+
+/// mount(2), `MS_REMOUNT`: a filesystem of an earlier entry gets other flags.
+#[test]
+fn config_mounts_remount_of_a_filesystem() {
+    let mut c = Container::new();
+    c.bundle.push("/mounts", mount("/bound", "tmpfs", "tmpfs", &["size=1m"]));
+    c.bundle.push("/mounts", mount("/bound", "tmpfs", "tmpfs", &["remount", "nosuid", "size=2m"]));
+    let mounts = c.ask_mounts();
+    assert_eq!(mounts.iter().filter(|mount| mount.destination == "/bound").count(), 1);
+    assert!(at(&mounts, "/bound").has("nosuid"), "{:?}", at(&mounts, "/bound"));
+    assert_eq!(c.ask_one("statfs /bound")["bytes"], 2 << 20);
+}
+
+/// mount(2), `MS_REMOUNT | MS_BIND`: a bind mount of an earlier entry gets these flags and no others.
+#[test]
+fn config_mounts_remount_of_a_bind_mount() {
+    let mut c = bound(&["bind", "nosuid", "nodev"]);
+    let source = c.bundle.directory().join("source").to_string_lossy().into_owned();
+    c.bundle.push("/mounts", mount("/bound", "bind", &source, &["remount", "bind", "ro"]));
+    let mounts = c.ask_mounts();
+    let made = at(&mounts, "/bound");
+    assert!(made.has("ro") && !made.has("nosuid") && !made.has("nodev"), "{made:?}");
+}
+
+/// Nothing is there to be remounted.
+#[test]
+fn config_mounts_remount_of_nothing_is_an_error() {
+    for options in [&["remount"][..], &["remount", "bind", "ro"]] {
+        let mut c = Container::new();
+        c.bundle.directory_in_rootfs("bound");
+        c.bundle.push("/mounts", mount("/bound", "tmpfs", "/tmp", options));
+        let _refused = c.refused();
+    }
+}
+
+/// config.md, "Linux mount options": each clearing option takes one flag from a bind mount, and no other.
+#[test]
+fn config_mounts_bind_clears_each_flag() {
+    let all = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    let flags = [("rw", "ro"), ("suid", "nosuid"), ("dev", "nodev"), ("exec", "noexec")];
+    for (option, cleared) in flags {
+        let mut c = Container::new();
+        let source = c.bundle.outside("source");
+        let _tmpfs = HostMount::tmpfs(&source, all);
+        c.bundle
+            .push("/mounts", mount("/bound", "bind", &source.to_string_lossy(), &["bind", option]));
+        let mounts = c.ask_mounts();
+        let bound = at(&mounts, "/bound");
+        let old = c.runtime().differs("runc < 1.2", "does not take flags of the source away")
+            || c.runtime().differs("crun", "1.8: does not take flags of the source away");
+        for (_, flag) in flags {
+            assert!(old || bound.has(flag) == (flag != cleared), "{option}: {bound:?}");
+        }
+    }
+}
+
+/// The same for the access times.
+#[test]
+fn config_mounts_bind_changes_access_times_as_asked() {
+    for (options, expected) in [
+        (&["bind"][..], &["noatime", "nodiratime"][..]),
+        (&["bind", "nosuid"], &["noatime", "nodiratime"]),
+        (&["bind", "atime"], &["relatime", "nodiratime"]),
+        (&["bind", "diratime"], &["noatime"]),
+        (&["bind", "relatime"], &["relatime", "nodiratime"]),
+        (&["bind", "strictatime", "diratime"], &[]),
+    ] {
+        let mut c = Container::new();
+        if c.runtime().differs("runc < 1.2", "does not take flags of the source away")
+            || c.runtime().differs("crun", "1.8: does not take flags of the source away")
+        {
+            return;
+        }
+        let source = c.bundle.outside("source");
+        let _tmpfs = HostMount::tmpfs(&source, libc::MS_NOATIME | libc::MS_NODIRATIME);
+        c.bundle.push("/mounts", mount("/bound", "bind", &source.to_string_lossy(), options));
+        let mounts = c.ask_mounts();
+        let bound = at(&mounts, "/bound");
+        for flag in ["noatime", "nodiratime", "relatime"] {
+            assert_eq!(bound.has(flag), expected.contains(&flag), "{options:?}: {bound:?}");
+        }
+    }
+}
+
+/// config.md, "Linux mount options": the recursive options hold for every type, not only for bind mounts.
+#[test]
+fn config_mounts_recursive_options_hold_for_every_type() {
+    let options = ["rnosuid", "rnodev", "rnoexec", "rro"];
+    let mut c = Container::new();
+    if c.runtime()
+        .differs("runc", "to 1.5 at least: ignores recursive options of what is no bind mount")
+    {
+        return;
+    }
+    let old_proc =
+        c.runtime().differs("crun", "1.8: has no recursive options of a mount of cgroups");
+    c.bundle.push("/mounts", mount("/one", "tmpfs", "tmpfs", &options));
+    c.bundle.push("/mounts", mount("/two", "proc", "proc", &options));
+    c.bundle.keep_mounts(|destination| destination != "/sys/fs/cgroup");
+    if !old_proc {
+        c.bundle.push("/mounts", mount("/sys/fs/cgroup", "cgroup", "cgroup", &options));
+    }
+    let mounts = c.ask_mounts();
+    let changed: Vec<_> = mounts
+        .iter()
+        .filter(|mount| {
+            ["/one", "/two"].contains(&mount.destination.as_str())
+                || mount.destination.starts_with("/sys/fs/cgroup")
+        })
+        .collect();
+    assert!(changed.len() >= if old_proc { 2 } else { 3 }, "{mounts:?}");
+    for mount in changed {
+        assert!(mount.has_all(&["ro", "nosuid", "nodev", "noexec"]), "{mount:?}");
+    }
+}
+
+/// config.md, "Linux mount options": `nosymfollow`, on every way to a mount.
+#[test]
+fn config_mounts_nosymfollow() {
+    const ELOOP: i32 = 40;
+    let mut c = bound(&["bind", "nosymfollow"]);
+    if c.runtime().differs("runc < 1.2", "has no nosymfollow")
+        || c.runtime().differs("crun", "1.8: has no nosymfollow")
+    {
+        return;
+    }
+    std::os::unix::fs::symlink("file", c.bundle.directory().join("source/link")).expect("a link");
+    let source = c.bundle.directory().join("source").to_string_lossy().into_owned();
+    c.bundle.push("/mounts", mount("/two", "bind", &source, &["rbind", "rnosymfollow"]));
+    c.bundle.push("/mounts", mount("/three", "tmpfs", "tmpfs", &["nosymfollow"]));
+    c.bundle
+        .push("/mounts", mount("/four", "bind", &source, &["bind", "nosymfollow", "symfollow"]));
+    let answers = c.ask(&[
+        "read /bound/link",
+        "read /two/link",
+        "read /four/link",
+        "read /proc/self/mountinfo",
+    ]);
+    assert_eq!((&answers[0]["errno"], &answers[1]["errno"]), (&json!(ELOOP), &json!(ELOOP)));
+    assert_eq!(answers[2], json!({ "text": "host" }));
+    let mounts = teu_conformance::mountinfo::parse(answers[3]["text"].as_str().expect("text"));
+    assert!(at(&mounts, "/three").has("nosymfollow"));
+}
+
+/// A container with a link of the host that leads to a file beside it, and its path.
+fn with_link(option: &str) -> Container {
+    let c = bound(&[]);
+    let link = c.bundle.directory().join("source/link");
+    std::os::unix::fs::symlink("file", link).expect("a link of the host");
+    let mut c = c;
+    c.bundle.keep_mounts(|destination| destination != "/bound");
+    c.bundle.push("/mounts", mount("/etc/link", "bind", "source/link", &["bind", option]));
+    c
+}
+
+/// True for the runtime that does not know the options about links.
+fn knows_no_links(c: &Container) -> bool {
+    c.runtime().differs("runc", "to 1.5 at least: has no options about links")
+        || c.runtime().differs("crun < 1.9", "has no options about links")
+}
+
+/// crun's option: the link itself is made in the container, and nothing else may stand in its place.
+#[test]
+fn config_mounts_copy_symlink() {
+    let mut c = with_link("copy-symlink");
+    if knows_no_links(&c) {
+        return;
+    }
+    assert_eq!(c.ask_one("stat /etc/link")["link"], "file");
+    assert_eq!(c.ask_one("stat /etc/link")["link"], "file", "the same link may be there");
+    c.bundle.link("etc/link", "other");
+    let _refused = c.fails_to_run();
+    // A source that is no link is bound as ever.
+    let mut c = bound(&["bind", "copy-symlink"]);
+    assert_eq!(c.ask_one("read /bound/file"), json!({ "text": "host" }));
+}
+
+/// crun's options: a link is bound over a link, and neither is followed.
+#[test]
+fn config_mounts_links_are_not_followed_when_asked() {
+    let mut c = with_link("src-nofollow");
+    if knows_no_links(&c) {
+        return;
+    }
+    assert_eq!(c.ask_one("stat /etc/link")["link"], "file");
+    let mut c = with_link("src-nofollow");
+    c.bundle.link("etc/link", "elsewhere");
+    c.bundle.file("etc/elsewhere", "untouched");
+    let last = c.bundle.config["mounts"].as_array().expect("mounts").len() - 1;
+    c.bundle.push(&format!("/mounts/{last}/options"), json!("dest-nofollow"));
+    let answers = c.ask(&["stat /etc/link", "read /etc/elsewhere"]);
+    assert_eq!(answers[0]["link"], "file");
+    assert_eq!(answers[1], json!({ "text": "untouched" }));
+}
+
+/// runc's contract: the source of a mount may lie in an earlier mount of the same container.
+#[test]
+fn config_mounts_source_in_an_earlier_mount() {
+    let mut c = bound(&["bind"]);
+    let inside = c.bundle.rootfs().join("bound/file").to_string_lossy().into_owned();
+    c.bundle.file("bound/file", "covered");
+    c.bundle.push("/mounts", mount("/etc/copy", "bind", &inside, &["bind", "ro"]));
+    let answers = c.ask(&["read /etc/copy", "write /etc/copy x"]);
+    assert_eq!(answers[0], json!({ "text": "host" }));
+    assert_eq!(answers[1]["errno"], EROFS);
+}
+
+/// security: a source below the root file system is the image's, whose links lead nowhere else.
+#[test]
+fn config_mounts_source_in_the_root_follows_links_inside() {
+    let mut c = Container::new();
+    let outside = c.bundle.outside("source");
+    fs::write(outside.join("file"), "host").expect("a file of the host");
+    c.bundle.link("link", &outside);
+    c.bundle.file(&format!("{}/file", outside.to_string_lossy().trim_start_matches('/')), "image");
+    let link = c.bundle.rootfs().join("link").to_string_lossy().into_owned();
+    c.bundle.push("/mounts", mount("/bound", "bind", &link, &["bind"]));
+    let open =
+        c.runtime().differs("runc", "to 1.5 at least: follows links of the image to the host")
+            || c.runtime().differs("crun", "1.8: follows links of the image to the host");
+    let text = if open { "host" } else { "image" };
+    assert_eq!(c.ask_one("read /bound/file"), json!({ "text": text }));
+}
+
+/// CVE-2019-16884: nothing but the root of a procfs is bound at /proc.
+#[test]
+fn config_mounts_bind_at_proc_has_to_be_procfs() {
+    for source in ["/tmp", "/proc/sys", "/sys"] {
+        let mut c = Container::new();
+        c.bundle.keep_mounts(|destination| destination != "/proc");
+        c.bundle.push("/mounts", mount("/proc", "bind", source, &["rbind"]));
+        if c.runtime().differs("crun", "1.8: takes anything for /proc")
+            || (source == "/proc/sys"
+                && c.runtime().differs("runc < 1.2", "takes a part of procfs for the whole"))
+        {
+            let _any = c.run();
+            continue;
+        }
+        let _refused = c.refused().saying("/proc");
+    }
+    let mut c = Container::new();
+    c.bundle.keep_mounts(|destination| destination != "/proc");
+    c.bundle.keep_namespaces(|kind| kind != "pid");
+    c.bundle.push("/mounts", mount("/proc", "bind", "/proc", &["rbind"]));
+    assert_eq!(at(&c.ask_mounts(), "/proc").kind, "proc");
+}
+
+/// CVE-2019-16884: nor does a link of the image lead a mount into /proc.
+#[test]
+fn config_mounts_behind_a_link_into_proc_are_refused() {
+    for kind in ["tmpfs", "bind"] {
+        let mut c = Container::new();
+        c.bundle.link("data", "/proc/sys/kernel");
+        c.bundle.push("/mounts", mount("/data", kind, "/tmp", &[]));
+        if c.runtime().differs("crun", "1.8: mounts inside /proc")
+            || c.runtime().differs("runc < 1.2", "looks at the name only")
+        {
+            let _any = c.run();
+            continue;
+        }
+        let _refused = c.fails_to_run().saying("inside /proc");
+    }
+}
+
+/// config.md: what a source is decides what can be mounted where.
+#[test]
+fn config_mounts_bind_of_every_type_of_file() {
+    let mut c = Container::new();
+    let source = c.bundle.outside("source");
+    let socket = source.join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket of the host");
+    c.bundle.push("/mounts", mount("/run/socket", "bind", &socket.to_string_lossy(), &["bind"]));
+    c.bundle.push("/mounts", mount("/run/null", "bind", "/dev/null", &["bind"]));
+    let answers = c.ask(&["stat /run/socket", "stat /run/null", "append /run/null x"]);
+    assert_eq!((&answers[0]["type"], &answers[1]["type"]), (&json!("socket"), &json!("char")));
+    assert_eq!(answers[2]["done"], true);
+}
+
+/// mount(2): a directory over a file, and a file over a directory, are errors that say so.
+#[test]
+fn config_mounts_bind_over_another_type_is_an_error() {
+    let mut c = bound(&["bind"]);
+    c.bundle.file("bound", "a file");
+    let refused = c.refused();
+    if c.runtime().name() == "teu" {
+        let _said = refused.saying("a directory can only be bound over a directory");
+    }
+    let mut c = Container::new();
+    c.bundle.directory_in_rootfs("bound");
+    c.bundle.push("/mounts", mount("/bound", "bind", "/dev/null", &["bind"]));
+    let refused = c.refused();
+    if c.runtime().name() == "teu" {
+        let _said = refused.saying("a file can only be bound over a file");
+    }
+}
+
+/// runc's contract: a source may be where neither the container's root nor its user could go.
+#[test]
+fn config_mounts_bind_of_a_source_that_the_user_cannot_reach() {
+    let mut c = Container::new();
+    c.bundle.map_users(100_000, 65_536);
+    c.bundle.set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+    let closed = c.bundle.outside("closed");
+    let source = closed.join("source");
+    fs::create_dir(&source).expect("a directory of the host");
+    fs::write(source.join("file"), "host").expect("a file of the host");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).expect("chmod");
+    std::os::unix::fs::chown(&closed, Some(7), Some(7)).expect("giving a directory away");
+    c.bundle.directory_in_rootfs("bound");
+    c.bundle.push("/mounts", mount("/bound", "bind", &source.to_string_lossy(), &["bind"]));
+    if c.runtime().differs("crun", "1.8: cannot bind what the container's root cannot reach") {
+        let _any = c.run();
+        return;
+    }
+    assert_eq!(c.ask_one("read /bound/file"), json!({ "text": "host" }));
+}
+
+/// robustness: a thousand mounts in one container.
+#[test]
+fn config_mounts_a_thousand() {
+    let mut c = Container::new();
+    let source = c.bundle.outside("source").to_string_lossy().into_owned();
+    for number in 0..1000 {
+        let destination = format!("/many/{number}");
+        let entry = if number % 4 == 0 {
+            mount(&destination, "bind", &source, &["bind", "ro"])
+        } else {
+            mount(&destination, "tmpfs", "tmpfs", &["size=4k"])
+        };
+        c.bundle.push("/mounts", entry);
+    }
+    let mounts = c.ask_mounts();
+    assert_eq!(mounts.iter().filter(|mount| mount.destination.starts_with("/many/")).count(), 1000);
 }

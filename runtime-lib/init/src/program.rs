@@ -132,6 +132,8 @@ pub enum Detail {
     InProc = 10,
     /// Finding the source below the root filesystem.
     Source = 11,
+    /// A file was to be mounted over a directory.
+    FileOverDirectory = 12,
     /// Reading what is copied.
     CopyRead = 23,
     /// Writing the copy.
@@ -160,6 +162,7 @@ impl Detail {
             19 => Self::HookTimeout,
             10 => Self::InProc,
             11 => Self::Source,
+            12 => Self::FileOverDirectory,
             23 => Self::CopyRead,
             24 => Self::CopyWrite,
             25 => Self::CopyDepth,

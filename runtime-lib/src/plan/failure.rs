@@ -93,6 +93,7 @@ fn part(op: &InitOp, detail: Detail) -> &'static str {
         (InitOp::AttachRoot { .. }, Detail::Resolve) => "find its directory",
         (InitOp::AttachRoot { .. }, Detail::Verify) => "another directory is there",
         (_, Detail::InProc) => "cannot be mounted because it is inside /proc",
+        (_, Detail::FileOverDirectory) => "a file can only be bound over a file",
         (_, Detail::Source) => "find the source below the root filesystem",
         (InitOp::CopyLink { .. }, Detail::Verify) => "another file is there already",
         (_, Detail::CopyRead) => "read what the image has",

@@ -81,7 +81,12 @@ fn attach_tree(root: Fd, tree: Fd, path: Text, create: u64) -> Outcome {
     let status = sys::status(tree).map_err(|errno| (Detail::Tree, errno))?;
     let kind = if is_directory(status.mode) { Create::DIRECTORY } else { Create::FILE };
     let target = destination(root, path, create | kind)?;
-    let attached = sys::attach_tree(tree, target).map_err(|errno| (Detail::Attach, errno));
+    let attached = sys::attach_tree(tree, target).map_err(|errno| {
+        // The kernel has several words for it, and the same ones for other things.
+        let covers_directory =
+            kind == Create::FILE && sys::status(target).is_ok_and(|over| is_directory(over.mode));
+        (if covers_directory { Detail::FileOverDirectory } else { Detail::Attach }, errno)
+    });
     sys::close(target);
     attached
 }
