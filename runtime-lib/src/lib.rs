@@ -19,12 +19,13 @@
 //! # What it does to its caller
 //!
 //! Nothing: it reads and changes no working directory, umask, environment, signal disposition, limit or global state, starts no
-//! thread and prints nothing. Any number of threads may use it at once. The container's first process is a child of the
-//! caller until it has executed its program; nothing of the caller runs in it.
+//! thread and prints nothing. (One variable is read, `PATH`, to find newuidmap(1) where a user namespace wants it.) Any number of
+//! threads may use it at once. The container's first process is a child of the caller until it has executed its program; nothing
+//! of the caller runs in it.
 //!
 //! # What it needs
 //!
-//! Linux 5.12, and root.
+//! Linux 5.12, and root; or, for containers with a user namespace, any user who may make one.
 
 mod cgroup;
 mod container;

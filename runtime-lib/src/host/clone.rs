@@ -250,7 +250,7 @@ fn refused_clone(errno: i32) -> StepError {
     let error = StepError::new("clone the container's first process", errno);
     match errno {
         libc::EPERM => {
-            error.hint("new namespaces need root, or a user namespace that this user may make")
+            error.hint("new namespaces need root, or a user namespace that this user may make (kernel.unprivileged_userns_clone, user.max_user_namespaces)")
         }
         libc::ENOSPC => {
             error.hint("the limit of namespaces is reached (/proc/sys/user/max_*_namespaces)")
