@@ -102,10 +102,18 @@ fn security_abstract_sockets_of_the_host_cannot_be_reached() {
 /// directory on a mount of the host.
 #[test]
 fn security_waiting_process_has_no_directory_of_the_host_open() {
-    let mut c = Container::new();
-    // A reason to write to the host's /proc.
-    c.bundle.set("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1" }));
-    c.create();
+    for flags in [&[][..], &["--no-pivot"]] {
+        let mut c = Container::new();
+        // A reason to write to the host's /proc.
+        c.bundle.set("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1" }));
+        let _created = c.launch("create", flags).run().ok();
+        c.adopt();
+        has_no_directory_of_the_host_open(&c);
+    }
+}
+
+#[track_caller]
+fn has_no_directory_of_the_host_open(c: &Container) {
     let process = format!("/proc/{}", c.pid());
     let mounts = mountinfo::parse(&c.proc_file("mountinfo"));
     let mounts: BTreeSet<u32> = mounts.iter().map(|mount| mount.id).collect();
