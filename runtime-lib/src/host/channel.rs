@@ -74,15 +74,18 @@ impl Channel {
 
     /// Waits until there is something to receive; false when there never will be.
     fn wait(&self, pidfd: &OwnedFd) -> Result<bool, StepError> {
-        loop {
-            let mut ends =
-                [self.0.as_fd(), pidfd.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-            match poll(&mut ends, PollTimeout::NONE) {
+        let heard = |ends: &mut [PollFd<'_>], limit: PollTimeout| loop {
+            match poll(ends, limit) {
                 Ok(_) => return Ok(ends.first().and_then(PollFd::any) == Some(true)),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(StepError::new("listen to teu-init", errno as i32)),
             }
-        }
+        };
+        let [socket, again, death] = [self.0.as_fd(), self.0.as_fd(), pidfd.as_fd()]
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        // poll(2) looks at one after the other: last words and death may both come after its look at the socket.
+        Ok(heard(&mut [socket, death], PollTimeout::NONE)?
+            || heard(&mut [again], PollTimeout::ZERO)?)
     }
 
     /// As [`Channel::receive`], with the descriptor that comes along; plain messages have none.
@@ -146,6 +149,21 @@ mod tests {
         // What was said before the death is heard first.
         let heard = ours.receive(&pidfd).unwrap().map(|message| message.report());
         assert_eq!(heard, Some(Report { step: 1, detail: 2, errno: 3 }));
+        assert_eq!(ours.receive(&pidfd).unwrap(), None);
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn last_words_are_heard_of_one_that_did_not_listen_any_more() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let mut child = Command::new("true").spawn().unwrap();
+        let pidfd = crate::state::process::open(i32::try_from(child.id()).unwrap()).unwrap();
+        ours.release(Rendezvous::Recorded).unwrap();
+        let last = Report { step: 1, detail: 2, errno: 3 };
+        send(theirs.as_raw_fd(), &last.to_bytes(), MsgFlags::empty()).unwrap();
+        // With something unread: the other side's next call is told so before it gets what was said.
+        drop(theirs);
+        assert_eq!(ours.receive(&pidfd).unwrap().map(|message| message.report()), Some(last));
         assert_eq!(ours.receive(&pidfd).unwrap(), None);
         child.wait().unwrap();
     }
