@@ -136,6 +136,8 @@ fn fill_locked(source: Fd, target: Fd, keep: u64) -> Outcome {
         make(source, target)?;
     }
     move_up(target)?;
+    // While the name that says that it is not done is still there; and once more, because taking that away changes the times.
+    resemble(source, target, keep)?;
     remove::tree(target, Text::of(READY))?;
     if found.ready {
         remove::tree(target, Text::of(NEW))?;

@@ -205,6 +205,11 @@ fn an_interrupted_copy_is_made_anew_and_a_complete_one_is_moved_up() {
     pair.fill().unwrap();
     assert_eq!(pair.names(), ["file", "other"]);
     assert_eq!(read(&pair.volume("file")), "image");
+    // Everything is moved, but the volume does not look like the image's directory yet.
+    fs::set_permissions(pair.image(""), Permissions::from_mode(0o1733)).unwrap();
+    fs::create_dir(pair.volume(".teu-copyup.ready")).unwrap();
+    pair.fill().unwrap();
+    assert_eq!(fs::metadata(pair.volume("")).unwrap().mode() & 0o7777, 0o1733);
     // In the middle of the moves: what was moved has even been changed since.
     fs::remove_file(pair.volume("other")).unwrap();
     write(&pair.volume("file"), "changed");
