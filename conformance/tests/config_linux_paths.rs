@@ -282,6 +282,58 @@ fn config_linux_masked_path_may_be_named_twice() {
     assert_eq!(c.ask_one("read /etc/secret"), json!({ "text": "" }));
 }
 
+/// runc's contract since 1.5: one empty file system hides every directory. One each would cost memory for each processor each.
+#[test]
+fn config_linux_masked_directories_share_a_file_system() {
+    let mut c = Container::new();
+    c.bundle.directory_in_rootfs("one");
+    c.bundle.directory_in_rootfs("two");
+    c.bundle.push("/linux/maskedPaths", json!("/one"));
+    c.bundle.push("/linux/maskedPaths", json!("/two"));
+    let answers = c.ask(&["stat /one", "stat /two", "stat /"]);
+    assert_ne!(answers[0]["device"], answers[2]["device"]);
+    let fact = "hides each directory by a file system of its own";
+    let apart = c.runtime().differs("runc < 1.5", fact) || c.runtime().differs("crun < 1.9", fact);
+    assert_eq!(answers[0]["device"] == answers[1]["device"], !apart, "{answers:?}");
+}
+
+/// config-linux.md, "Masked Paths": a link is followed below the root, and what it leads to is hidden.
+#[test]
+fn config_linux_masked_link_hides_what_it_leads_to() {
+    let mut c = Container::new();
+    c.bundle.file("etc/secret", "secret");
+    c.bundle.link("link", "/etc/secret");
+    c.bundle.push("/linux/maskedPaths", json!("/link"));
+    assert_eq!(c.ask_one("read /etc/secret"), json!({ "text": "" }));
+}
+
+/// runc's contract: what a mount of the configuration shows at a masked path is hidden as well.
+#[test]
+fn config_linux_masked_path_hides_a_mount() {
+    let mut c = Container::new();
+    let source = c.bundle.outside("source");
+    std::fs::write(source.join("file"), "secret").expect("a file of the host");
+    let mount =
+        json!({ "destination": "/shown", "type": "bind", "source": source, "options": ["bind"] });
+    c.bundle.push("/mounts", mount);
+    c.bundle.push("/linux/maskedPaths", json!("/shown"));
+    c.bundle.push("/linux/maskedPaths", json!("/shown/file/below"));
+    assert_eq!(c.ask_one("list /shown"), json!([]));
+}
+
+/// config-linux.md, "Readonly Paths": a link is followed, and a path named twice is one.
+#[test]
+fn config_linux_readonly_path_behind_a_link() {
+    let mut c = Container::new();
+    c.bundle.remove("/root/readonly");
+    c.bundle.file("data/file", "text");
+    c.bundle.link("link", "data");
+    for path in ["/link", "/link"] {
+        c.bundle.push("/linux/readonlyPaths", json!(path));
+    }
+    assert_eq!(c.ask_one("append /data/file x")["errno"], EROFS);
+}
+
 /// config-linux.md, "Readonly Paths": a directory can be read and not written.
 #[test]
 fn config_linux_readonly_directory_refuses_writing() {

@@ -784,7 +784,7 @@ fn config_mounts_bind_of_every_type_of_file() {
 /// mount(2): a directory over a file, and a file over a directory, are errors that say so.
 #[test]
 fn config_mounts_bind_over_another_type_is_an_error() {
-    let mut c = bound(&["bind"]);
+    let c = bound(&["bind"]);
     c.bundle.file("bound", "a file");
     let refused = c.refused();
     if c.runtime().name() == "teu" {
