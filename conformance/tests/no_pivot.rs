@@ -62,6 +62,22 @@ fn no_pivot_going_up_from_outside_of_a_root_directory_ends_at_the_containers_roo
     assert!(found.contains(&"probe") && found.contains(&"x"), "{found:?}");
 }
 
+/// A user namespace inside the container may mount a procfs where another one is in full view. The host's must not be that one: what
+/// is hidden in the container's would not be hidden in the new one.
+#[test]
+fn no_pivot_leaves_no_procfs_of_the_host_in_view() {
+    let mut c = container(&["mkdir /tmp/x", "mount-nested-proc /tmp/x"]);
+    c.bundle.set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+    c.bundle.set("/process/capabilities", json!({}));
+    let answers = run(&c).ok().answers();
+    assert_eq!(answers[1]["errno"], libc::EPERM, "{}", answers[1]);
+    // With nothing hidden it may.
+    c.bundle.set("/linux/maskedPaths", json!([]));
+    c.bundle.set("/linux/readonlyPaths", json!([]));
+    c.bundle.ask(&["mount-nested-proc /tmp/x"]);
+    assert_eq!(run(&c).ok().answers()[0], json!({ "done": true }));
+}
+
 /// Hooks that look into the container find its root at its path there, too.
 #[test]
 fn no_pivot_runs_with_hooks() {

@@ -175,7 +175,7 @@ fn hint(op: &InitOp, detail: Detail, errno: i32) -> Option<&'static str> {
             Some("the limit of terminals is reached (kernel.pty.max, the devpts option max)")
         }
         (InitOp::PivotRoot, Detail::Call, libc::EINVAL) => Some(
-            "the root of an initial ramdisk cannot be pivoted before Linux 7.0: change it without (`--no-pivot`)",
+            "where the root of the host is the initial ramdisk, it takes another way (`--no-pivot`)",
         ),
         (InitOp::AttachRoot { .. }, Detail::Resolve, libc::EACCES) => Some(
             "with hooks that look into the container, root of its user namespace has to be able to walk there",
