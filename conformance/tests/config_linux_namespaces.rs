@@ -347,6 +347,28 @@ fn config_linux_time_offsets_move_the_clocks() {
     assert!(clock("monotonic") >= 2_000_000.0, "{}", clock("monotonic"));
 }
 
+/// The same where the user namespace is an existing one.
+#[test]
+fn config_linux_time_offsets_move_the_clocks_below_a_joined_user_namespace() {
+    if !std::path::Path::new("/proc/self/ns/time").exists() {
+        skip!("the kernel has no time namespaces (Linux 5.6)");
+    }
+    let mut c = Container::new();
+    if c.runtime().differs("runc < 1.2", "has no time namespaces")
+        || c.runtime().differs("crun", "1.8: breaks off with `write to sync socket`, or silently")
+    {
+        return;
+    }
+    let holder = Holder::new(Kind::User);
+    holder.map_users(100_000, 65_536);
+    c.bundle.own_rootfs(100_000);
+    c.bundle.push("/linux/namespaces", json!({ "type": "user", "path": holder.path() }));
+    c.bundle.push("/linux/namespaces", json!({ "type": "time" }));
+    c.bundle.set("/linux/timeOffsets", json!({ "boottime": { "secs": 1_000_000 } }));
+    let clock = c.ask_one("clock")["boottime"].as_f64().expect("seconds");
+    assert!(clock >= 1_000_000.0, "{clock}");
+}
+
 /// config-linux.md, `timeOffsets` belong to a new time namespace.
 #[test]
 fn config_linux_time_offsets_need_a_time_namespace() {

@@ -245,7 +245,10 @@ fn is_root_first(plan: &Plan) -> bool {
     };
     let Some(mapped) = mapped else { return true };
     // With the rights of the caller: what only the caller can find, and what only the caller has.
-    let callers = |op: &InitOp| matches!(op, InitOp::OpenTree { .. } | InitOp::DropGroups);
+    let callers = |op: &InitOp| {
+        matches!(op, InitOp::OpenTree { .. } | InitOp::DropGroups | InitOp::Unshare { flags: 0x80 })
+            || matches!(op, InitOp::WriteProc { path, .. } if path == "self/timens_offsets")
+    };
     let root = [InitOp::SetGid(0), InitOp::SetUid(0), InitOp::AmbientCapabilities(0)];
     let after = plan.init.iter().skip(mapped + 1).skip_while(|step| callers(&step.op));
     plan.init.iter().take(mapped).all(|step| harmless(&step.op))

@@ -179,7 +179,12 @@ impl Parts<'_> {
         descriptors: &mut Descriptors,
     ) -> Result<Vec<InitStep>, PlanError> {
         let joins = self.namespaces.join_steps(descriptors);
-        let trees = self.open_trees(descriptors);
+        let mut callers = self.open_trees(descriptors);
+        let mut clocks = self.namespaces.time_steps(self.spec.linux().as_ref())?;
+        if self.namespaces.staged() && !self.namespaces.shares(LinuxNamespaceType::User) {
+            // Its file is the host's root's, since this process cannot be looked into: root of the user namespace may not open it.
+            callers.append(&mut clocks);
+        }
         let mut steps: Vec<InitStep> = vec![
             // First: what the caller forgot to mark close-on-exec is no business of the container's.
             InitOp::CloseFrom(descriptors.end()).into(),
@@ -190,7 +195,7 @@ impl Parts<'_> {
             let (path, text) = ("self/oom_score_adj".to_owned(), score.to_string());
             steps.push(InitStep::new(InitOp::WriteProc { path, text }, "/process/oomScoreAdj"));
         }
-        self.enter_namespaces(joins, trees, &mut steps);
+        self.enter_namespaces(joins, callers, &mut steps);
         if self.namespaces.is_new(LinuxNamespaceType::Network) {
             steps.push(InitOp::LoopbackUp.into());
         }
@@ -213,7 +218,7 @@ impl Parts<'_> {
         // clone: such a file belongs to the process that opens it.
         steps.extend(self.process.labels.open_steps());
         steps.extend(super::sysctl::plan(self.spec, self.namespaces)?);
-        steps.extend(self.namespaces.time_steps(self.spec.linux().as_ref())?);
+        steps.extend(clocks);
         self.build_root(&mut steps)?;
         self.enter_root(&mut steps);
         self.become_process(descriptors, &mut steps);
@@ -276,7 +281,7 @@ impl Parts<'_> {
     fn enter_namespaces(
         &self,
         joins: Vec<InitStep>,
-        trees: Vec<InitStep>,
+        callers: Vec<InitStep>,
         steps: &mut Vec<InitStep>,
     ) {
         let staged = self.namespaces.staged();
@@ -294,7 +299,7 @@ impl Parts<'_> {
             steps.push(InitOp::Await(Rendezvous::IdMapsWritten).into());
         }
         // With the ids and groups of the caller, who knows the paths, and the capabilities of the new user namespace.
-        steps.extend(trees);
+        steps.extend(callers);
         if !self.namespaces.shares(LinuxNamespaceType::User) {
             if self.namespaces.joins(LinuxNamespaceType::User) {
                 // Whether that is allowed there is known once there; asked while /proc is the runtime's.
