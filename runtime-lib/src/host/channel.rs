@@ -65,8 +65,8 @@ impl Channel {
             }
             match recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
                 Ok(len) => return Ok(bytes.get(..len).and_then(Message::new)),
-                Err(Errno::ECONNRESET) => return Ok(None),
-                Err(Errno::EINTR | Errno::EAGAIN) => {}
+                // Said once, when the other side went with something unread; what it said before is still there.
+                Err(Errno::EINTR | Errno::EAGAIN | Errno::ECONNRESET) => {}
                 Err(errno) => return Err(StepError::new("listen to teu-init", errno as i32)),
             }
         }
@@ -108,8 +108,7 @@ impl Channel {
                     Ok(message) => {
                         (message.bytes, only_descriptor(message.cmsgs().map_err(failed)?))
                     }
-                    Err(Errno::ECONNRESET) => return Ok(None),
-                    Err(Errno::EINTR | Errno::EAGAIN) => continue,
+                    Err(Errno::EINTR | Errno::EAGAIN | Errno::ECONNRESET) => continue,
                     Err(errno) => return Err(failed(errno)),
                 };
             let message = bytes.get(..length).and_then(Message::new);
