@@ -78,7 +78,7 @@ fn read(path: &Path) -> Result<Option<String>, StepError> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod testing {
     //! A resctrl filesystem for tests of the planner.
     use super::*;

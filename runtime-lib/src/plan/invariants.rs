@@ -202,18 +202,29 @@ fn slave_before_mounts(plan: &Plan) -> bool {
     precedes(slave, first(plan, mounts))
 }
 
+/// Whether the root filesystem becomes `/` by this step.
+fn enters(op: &InitOp) -> bool {
+    matches!(op, InitOp::PivotRoot | InitOp::ChangeRoot)
+}
+
 fn builds_in_between(plan: &Plan) -> bool {
     let attached = first(plan, |op| matches!(op, InitOp::AttachRoot { .. }));
-    let pivoted = first(plan, |op| *op == InitOp::PivotRoot);
-    count(plan, |op| *op == InitOp::PivotRoot) == 1
-        && precedes(attached, first(plan, builds))
-        && last(plan, builds) < pivoted
+    let makes = |op: &InitOp| {
+        matches!(op, InitOp::MakeDirectory { .. } | InitOp::MakeNode { .. })
+            || matches!(op, InitOp::MakeLink { .. })
+    };
+    // Where nothing is attached there is no mount namespace: what is mounted or changed would be the host's.
+    let of_the_container = match attached {
+        Some(attached) => first(plan, builds).is_none_or(|built| attached < built),
+        None => plan.init.iter().all(|step| !builds(&step.op) || makes(&step.op)),
+    };
+    count(plan, enters) == 1 && of_the_container && last(plan, builds) < first(plan, enters)
 }
 
 fn hides_after_mounts(plan: &Plan) -> bool {
     let hides = |op: &InitOp| matches!(op, InitOp::MaskPath(_) | InitOp::ReadonlyPath(_));
     let makes = |op: &InitOp| {
-        mounts(op)
+        mounts(op) && !matches!(op, InitOp::AttachRoot { .. })
             || matches!(
                 op,
                 InitOp::MakeNode { .. }
@@ -226,8 +237,7 @@ fn hides_after_mounts(plan: &Plan) -> bool {
 }
 
 fn writes_before_pivot(plan: &Plan) -> bool {
-    let pivoted = first(plan, |op| *op == InitOp::PivotRoot);
-    last(plan, |op| matches!(op, InitOp::WriteProc { .. })) < pivoted
+    last(plan, |op| matches!(op, InitOp::WriteProc { .. })) < first(plan, enters)
 }
 
 fn is_root_first(plan: &Plan) -> bool {
@@ -303,8 +313,8 @@ fn drops_bounding_set_early(plan: &Plan) -> bool {
 
 fn no_new_privileges_once(plan: &Plan) -> bool {
     let asked = |op: &InitOp| *op == InitOp::NoNewPrivileges;
-    let pivoted = first(plan, |op| *op == InitOp::PivotRoot);
-    count(plan, asked) <= 1 && first(plan, asked).is_none_or(|asked| pivoted < Some(asked))
+    let entered = first(plan, enters);
+    count(plan, asked) <= 1 && first(plan, asked).is_none_or(|asked| entered < Some(asked))
 }
 
 fn descriptors_are_used(plan: &Plan) -> bool {

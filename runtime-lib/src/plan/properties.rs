@@ -53,7 +53,7 @@ fn requests() -> Vec<Request<'static>> {
         request(false),
         Request { pid_file: None, console: ConsoleTarget::Nobody, ..request(true) },
         Request { preserve_fds: 5, console: socket, ..request(true) },
-        Request { console_size: Some((24, 80)), ..request(false) },
+        Request { console_size: Some((24, 80)), no_pivot: true, ..request(false) },
     ]
 }
 
@@ -138,7 +138,13 @@ fn seeds() -> Vec<Value> {
         document["linux"].as_object_mut().unwrap().remove("seccomp");
         document
     };
-    files.map(|(_, text, _)| parse(text)).collect()
+    let mut all: Vec<Value> = files.map(|(_, text, _)| parse(text)).collect();
+    // Nothing of its own but a root directory.
+    all.push(json!({
+        "ociVersion": "1.3.0", "root": {"path": "rootfs"}, "linux": {"namespaces": [{"type": "uts"}]},
+        "process": {"args": ["true"], "cwd": "/work", "user": {"uid": 7, "gid": 7}}
+    }));
+    all
 }
 
 /// A configuration: a real one with a few changes, or one out of nothing.
