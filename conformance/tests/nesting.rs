@@ -208,5 +208,12 @@ fn nesting_where_memory_files_are_not_executable_works() {
     }
     let before = "echo 2 > /proc/sys/vm/memfd_noexec";
     let outcome = run_after(before, &mut outer, &mut inner, &QUESTIONS);
+    if outer.runtime().differs("runc < 1.2", "1.1.15 `could not ensure we are a cloned binary`")
+        || outer
+            .runtime()
+            .differs("crun", "`Failed to re-execute libcrun via memory file descriptor`")
+    {
+        return;
+    }
     check(&outcome.ok().answers());
 }

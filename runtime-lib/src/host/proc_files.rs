@@ -51,7 +51,8 @@ pub(super) fn check_id_maps(pid: i32, uid_map: &str, gid_map: &str) -> Result<()
                 lines.collect::<Vec<_>>().join(", ")
             };
             let text = format!(
-                "join the user namespace: its mappings are {:?}, and not {:?}",
+                "user namespaces enabled, but both namespace path and non-matching mapping specified -- you may only provide one: \
+                 the namespace maps {:?}, and the configuration {:?}",
                 words(&actual),
                 words(expected)
             );
