@@ -462,6 +462,25 @@ fn volumes_do_not_receive_what_is_mounted() {
     assert_eq!(fs::read_dir(volume.join("secret")).expect("a directory").count(), 0);
 }
 
+/// A volume that is filled and read-only is read-only, in a user namespace too, as it was meant for what is below it.
+#[test]
+fn volumes_that_are_filled_may_be_read_only() {
+    for options in [&["ro"][..], &["rro"], &["ro", "rro"]] {
+        for user in [false, true] {
+            let Some((mut c, volume)) = with_volume(options) else { return };
+            c.bundle.file("data/file", "of the image");
+            c.bundle.remove("/root/readonly");
+            if user {
+                c.bundle.map_users(100_000, 65_536);
+                std::os::unix::fs::lchown(&volume, Some(100_000), Some(100_000)).expect("chown");
+            }
+            let answers = c.ask(&["read /data/file", "write /data/new text"]);
+            assert_eq!(answers[0]["text"], "of the image", "{options:?}");
+            assert_eq!(answers[1]["errno"], 30, "{options:?} {user}");
+        }
+    }
+}
+
 /// The volume's content is no change of the container's: it is not in the upper directory.
 #[test]
 fn volumes_of_layered_roots_are_filled_from_the_merged_layers() {

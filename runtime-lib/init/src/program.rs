@@ -411,6 +411,10 @@ impl Keep {
     pub const OWNER: u64 = 1;
     /// The mode.
     pub const MODE: u64 = 2;
+    /// Nothing, from then on: a tree becomes read-only when it is filled, before anybody can see it.
+    pub const READ_ONLY: u64 = 4;
+    /// The same for what is mounted below it.
+    pub const READ_ONLY_BELOW: u64 = 8;
 }
 
 /// What a mount destination has to be, and what is made when it is not there.

@@ -47,9 +47,9 @@ pub(super) fn plan(
         let rule = "mapping the ids of a mount takes CAP_SYS_ADMIN where its filesystem was mounted, which an ordinary user does not have";
         return Err(PlanError::unsupported(pointer, rule));
     }
-    let last = match options.fill {
-        Some(_) => copy_up::read_only_last(&mut tree, options.links, &destination, pointer)?,
-        None => Vec::new(),
+    let keep = match options.fill {
+        Some(_) => copy_up::read_only_then(&mut tree, options.links, pointer)?,
+        None => 0,
     };
     let op = match context.rootfs.and_then(|rootfs| inside(rootfs, &source)) {
         Some(inside) if tree.ids.is_none() || planned.shows(&inside) => {
@@ -62,13 +62,12 @@ pub(super) fn plan(
             let kind = DescriptorKind::Tree(tree);
             let fd = descriptors.add(kind, source.clone(), format!("{pointer}/source"));
             if options.fill.is_some() {
-                planned.steps.extend(copy_up::into_tree(fd, &source, &destination, pointer));
+                planned.steps.extend(copy_up::into_tree(fd, &source, keep, &destination, pointer));
             }
             InitOp::AttachTree { fd, source, destination, over_link }
         }
     };
     planned.steps.push(InitStep::new(op, pointer));
-    planned.steps.extend(last);
     Ok(())
 }
 

@@ -1,10 +1,10 @@
 //! Volumes that begin with what the image has at their place: the mount options `copyup`, for bind mounts, and `tmpcopyup`.
 
-use super::mount_options::{AT_RECURSIVE, Fill, Links};
-use super::step::{Attributes, InitOp, InitStep, Tree};
+use super::mount_options::{Fill, Links};
+use super::step::{InitOp, InitStep, Tree};
 use crate::error::PlanError;
 use std::path::Path;
-use teu_init::program::{Keep, MountAttributes};
+use teu_init::program::Keep;
 
 /// Refuses to fill what cannot be filled. `kind` is the filesystem, `None` for a bind mount.
 pub(super) fn check(
@@ -37,34 +37,39 @@ pub(super) fn check_inside(fill: Option<Fill>, pointer: &str) -> Result<(), Plan
     }
 }
 
-/// Takes read-only back from a tree that is to be filled; the steps that make it so once it is attached.
-pub(super) fn read_only_last(
+/// Takes read-only back from a tree that is to be filled; gives what makes it so once it is filled.
+pub(super) fn read_only_then(
     tree: &mut Tree,
     links: Links,
-    destination: &str,
     pointer: &str,
-) -> Result<Vec<InitStep>, PlanError> {
+) -> Result<u64, PlanError> {
     if links != Links::default() {
         let rule = "copyup does not go together with copy-symlink, src-nofollow and dest-nofollow";
         return Err(PlanError::invalid(format!("{pointer}/options"), rule).value("copyup"));
     }
-    let mut steps = Vec::new();
-    for (changes, recursive) in [(&mut tree.attributes.0, 0), (&mut tree.below.0, AT_RECURSIVE)] {
-        if changes.set & libc::MOUNT_ATTR_RDONLY != 0 {
-            changes.set &= !libc::MOUNT_ATTR_RDONLY;
-            let set = libc::MOUNT_ATTR_RDONLY;
-            let attributes =
-                Attributes(MountAttributes { set, recursive, ..MountAttributes::default() });
-            let op = InitOp::SetMountAttributes { path: destination.to_owned(), attributes };
-            steps.push(InitStep::new(op, pointer));
+    let mut keep = 0;
+    let changes = [
+        (&mut tree.attributes.0, Keep::READ_ONLY),
+        (&mut tree.below.0, Keep::READ_ONLY | Keep::READ_ONLY_BELOW),
+    ];
+    for (change, flags) in changes {
+        if change.set & libc::MOUNT_ATTR_RDONLY != 0 {
+            change.set &= !libc::MOUNT_ATTR_RDONLY;
+            keep |= flags;
         }
     }
-    Ok(steps)
+    Ok(keep)
 }
 
 /// The steps before a tree is attached: as soon as it is, nothing sees any more what it covers.
-pub(super) fn into_tree(fd: i32, source: &Path, destination: &str, pointer: &str) -> [InitStep; 2] {
-    let copy = InitOp::CopyIntoTree { fd, source: source.to_owned(), keep: 0 };
+pub(super) fn into_tree(
+    fd: i32,
+    source: &Path,
+    keep: u64,
+    destination: &str,
+    pointer: &str,
+) -> [InitStep; 2] {
+    let copy = InitOp::CopyIntoTree { fd, source: source.to_owned(), keep };
     [open(destination, pointer), InitStep::new(copy, pointer)]
 }
 

@@ -9,7 +9,7 @@ use super::scheduling::SchedulerAttributes;
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
-use teu_init::program::MountAttributes;
+use teu_init::program::{Keep, MountAttributes};
 
 /// A point where one process waits for the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -823,8 +823,13 @@ impl fmt::Display for InitOp {
             Self::OpenCopySource { path } => {
                 write!(f, "open what the image has at {path}, for the copy that follows")
             }
-            Self::CopyIntoTree { source, .. } => {
-                write!(f, "copy it into {}, if nothing is there", source.display())
+            Self::CopyIntoTree { source, keep, .. } => {
+                let after = match keep & (Keep::READ_ONLY | Keep::READ_ONLY_BELOW) {
+                    0 => "",
+                    Keep::READ_ONLY => ", which is read-only then",
+                    _ => ", which is read-only then with all below",
+                };
+                write!(f, "copy it into {}, if nothing is there{after}", source.display())
             }
             Self::CopyIntoMount { path, .. } => {
                 write!(f, "copy it into the tmpfs at {path}")

@@ -8,7 +8,7 @@ use crate::program::{Below, Create, Detail, MountAttributes, Open};
 use crate::sys::{self, Errno, Fd, Text};
 
 /// `MOUNT_ATTR_RDONLY`, `MOUNT_ATTR_NOSUID`, `MOUNT_ATTR_NODEV`, `MOUNT_ATTR_NOEXEC`.
-const ATTR_RDONLY: u64 = 1;
+pub(super) const ATTR_RDONLY: u64 = 1;
 const ATTR_HIDDEN: usize = 1 | 2 | 4 | 8;
 /// `PROC_SUPER_MAGIC` and `SYSFS_MAGIC` of linux/magic.h.
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
@@ -16,7 +16,7 @@ const SYSFS_MAGIC: u64 = 0x6265_6572;
 /// As long as the options of a filesystem may be (mount(2)).
 const PAGE: usize = 4096;
 /// `AT_RECURSIVE`.
-const RECURSIVE: u64 = 0x8000;
+pub(super) const RECURSIVE: u64 = 0x8000;
 
 /// The empty string, where the kernel does not look at an argument.
 fn nothing() -> Text {

@@ -13,9 +13,10 @@ mod file;
 mod remove;
 mod tree;
 
+use super::mounts::{ATTR_RDONLY, RECURSIVE};
 use super::rootfs::{open_own, resolve_directory, resolve_own_directory};
 use super::{Failure, Interpreter, Outcome};
-use crate::program::{Detail, Keep};
+use crate::program::{Detail, Keep, MountAttributes};
 use crate::sys::{self, Errno, Fd, Text};
 use entries::Entries;
 
@@ -72,8 +73,21 @@ impl Interpreter {
         Ok(())
     }
 
-    /// Fills a volume.
+    /// Fills a volume, and makes it read-only where it is to be. Here, and not when it has a place: somebody who shares what is around
+    /// that place could send the change elsewhere.
     pub(super) fn copy_into_tree(&mut self, tree: Fd, keep: u64) -> Outcome {
+        self.fill_tree(tree, keep)?;
+        for (flag, recursive) in [(Keep::READ_ONLY, 0), (Keep::READ_ONLY_BELOW, RECURSIVE)] {
+            if keep & flag != 0 {
+                let change =
+                    MountAttributes { set: ATTR_RDONLY, recursive, ..MountAttributes::default() };
+                sys::mount_setattr(tree, &change).map_err(|errno| (Detail::Attributes, errno))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fill_tree(&mut self, tree: Fd, keep: u64) -> Outcome {
         let Some(source) = self.copy_source.take() else { return Ok(()) };
         let target = match reopen(tree) {
             Ok(target) => target,
