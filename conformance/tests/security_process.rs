@@ -150,6 +150,31 @@ fn security_program_cannot_be_named_through_a_descriptor() {
     }
 }
 
+/// Hooks in the container get their three streams and nothing else: not what the runtime has open, and not what the caller preserves
+/// for the program.
+#[test]
+fn security_hooks_in_the_container_inherit_no_descriptor() {
+    for (kind, path) in
+        [("createContainer", teu_fixtures::probe()), ("startContainer", Path::new("/probe"))]
+    {
+        let mut c = Container::new();
+        let hook =
+            json!({ "path": path, "args": ["probe", "list", "/proc/self/fd", ",", "exit", "3"] });
+        c.bundle.set(&format!("/hooks/{kind}"), json!([hook]));
+        c.bundle.ask(&["exit 0"]);
+        let (leaked, _end) = io::pipe().expect("a pipe");
+        let outcome = c.launch("run", &["--preserve-fds", "1"]).descriptor(leaked, 3).run().fails();
+        // The last one reads the directory.
+        let known = c.runtime().differs("crun", "1.8: says nothing of what a hook has written")
+            || c.runtime().differs("runc < 1.2", "hooks inherit descriptors of the runtime");
+        if !known {
+            let said = outcome.err().replace('\\', "");
+            assert!(said.contains(r#"["0","1","2","3"]"#), "{kind}: {outcome}");
+        }
+        c.must_be_gone();
+    }
+}
+
 /// keyrings(7): the session keyring of the caller may hold secrets, and whoever has it can read them.
 #[test]
 fn security_session_keyring_is_not_the_callers() {
