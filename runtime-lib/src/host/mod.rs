@@ -538,7 +538,11 @@ fn lift(fd: OwnedFd, floor: RawFd) -> Result<OwnedFd, StepError> {
         return Ok(fd);
     }
     let copy = fcntl(fd.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(floor)).map_err(|errno| {
-        StepError::new("make room for the container's descriptors", errno as i32)
+        let error = StepError::new("make room for the container's descriptors", errno as i32);
+        match errno {
+            nix::errno::Errno::EMFILE | nix::errno::Errno::EINVAL => error.hint(open::TOO_MANY),
+            _ => error,
+        }
     })?;
     // SAFETY: the kernel just made this descriptor, and nobody else knows it.
     #[allow(unsafe_code, reason = "nix answers with a number")]

@@ -108,6 +108,9 @@ fn verify_procfs(fd: &OwnedFd, path: &Path) -> Result<(), StepError> {
     Err(StepError::new(words, 0))
 }
 
+/// What to do about it.
+pub(super) const TOO_MANY: &str = "raise the runtime's limit of open files (RLIMIT_NOFILE): each bind source takes two of them for a moment";
+
 fn explain(path: &Path, tree: &Tree, errno: Errno) -> StepError {
     let what = if tree.directory { "open the directory" } else { "open the source" };
     let error = StepError::new(format!("{what} {}", path.display()), errno as i32);
@@ -123,7 +126,7 @@ fn explain(path: &Path, tree: &Tree, errno: Errno) -> StepError {
         ),
         Errno::EINVAL => error.hint("the mount there may be unbindable"),
         Errno::EPERM => error.hint("copying mounts needs CAP_SYS_ADMIN"),
-        Errno::EMFILE => error.hint("raise the runtime's limit of open files (RLIMIT_NOFILE): each bind source is one"),
+        Errno::EMFILE => error.hint(TOO_MANY),
         _ => error,
     }
 }
