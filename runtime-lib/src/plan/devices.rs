@@ -136,8 +136,14 @@ fn configured(device: &LinuxDevice, pointer: &str) -> Result<Node, PlanError> {
         })
     };
     let is_fifo = kind == libc::S_IFIFO;
+    let place = format!("{pointer}/path");
+    let path = container_path(device.path(), &place)?;
+    if path == "/" {
+        let rule = "a device cannot replace the root filesystem";
+        return Err(PlanError::invalid(place, rule).value(device.path().display()));
+    }
     Ok(Node {
-        path: container_path(device.path(), &format!("{pointer}/path"))?,
+        path,
         mode: kind | device.file_mode().unwrap_or(0o666) & 0o7777,
         major: if is_fifo { 0 } else { number(device.major(), "major")? },
         minor: if is_fifo { 0 } else { number(device.minor(), "minor")? },
@@ -202,5 +208,7 @@ mod tests {
             nodes_of(r#"[{"path":"/dev/x","type":"c","major":-1}]"#).unwrap_err().pointer,
             "/linux/devices/0/major"
         );
+        let root = nodes_of(r#"[{"path":"/dev/..","type":"p"}]"#).unwrap_err();
+        assert_eq!(root.pointer, "/linux/devices/0/path");
     }
 }
