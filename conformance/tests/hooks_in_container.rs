@@ -295,6 +295,32 @@ fn hooks_start_container_failure_stops_the_container() {
     assert!(record.exists());
 }
 
+/// A container that is killed while its hooks run was not started, and no poststart hook says otherwise.
+#[test]
+fn hooks_start_fails_when_the_container_is_killed_meanwhile() {
+    let mut c = container();
+    let record = c.bundle.outside("hooks").join("record");
+    let itself = json!({ "path": "/probe", "args": ["probe", "kill-parent", "9"] });
+    let after =
+        json!({ "path": "/bin/sh", "args": ["sh", "-c", format!("touch {}", record.display())] });
+    c.bundle.keep_namespaces(|kind| kind != "pid");
+    c.bundle.set("/hooks", json!({ "startContainer": [itself], "poststart": [after] }));
+    let capabilities = json!(["CAP_KILL"]);
+    for set in ["bounding", "effective", "permitted"] {
+        c.bundle.set(&format!("/process/capabilities/{set}"), capabilities.clone());
+    }
+    let _created = c.create();
+    let started = c.command(["start", c.id()]).run();
+    assert_eq!(c.wait(), 128 + libc::SIGKILL);
+    if c.runtime().differs("runc", "start does not wait for startContainer hooks")
+        || c.runtime().differs("crun", "1.8: start does not wait for startContainer hooks")
+    {
+        return;
+    }
+    let _said = started.fails().saying("died before its program was executed");
+    assert!(!record.exists());
+}
+
 /// `run` hears of it, too, and takes everything back.
 #[test]
 fn hooks_start_container_failure_fails_run() {

@@ -8,10 +8,13 @@ use crate::state::{Status, process};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, OwnedFd};
-use teu_init::program::{Detail, LONGEST_MESSAGE};
+use teu_init::program::{Detail, LONGEST_MESSAGE, Report};
 
 /// How long a process that has said its last word may take to go, in milliseconds.
 const PATIENCE_MS: i32 = 10_000;
+
+/// The container was killed while its hooks ran.
+const DIED: &str = "container init died before its program was executed";
 
 /// Starts a created container.
 pub(super) fn start(container: &Container) -> Result<Warnings> {
@@ -45,7 +48,17 @@ fn release(container: &Container) -> Result<bool> {
     if !container.directory.release_fifo()? {
         return Ok(false);
     }
-    match hear(&answer)? {
+    let heard = hear(&answer)?;
+    // The last thing that is said before the exec, by whoever comes so far.
+    let announced = |first: &[u8; 8]| Report::from_bytes(*first).step == Report::NOTIFY;
+    let message = match heard.split_first_chunk() {
+        Some((first, failure)) if announced(first) => Message::new(failure),
+        Some(_) => Message::new(&heard),
+        None => {
+            return Err(Error::new(ErrorKind::Os, DIED).during("unable to start container process"));
+        }
+    };
+    match message {
         None => Ok(true),
         Some(message) => {
             // The container has stopped when this returns.
@@ -59,8 +72,8 @@ fn release(container: &Container) -> Result<bool> {
     }
 }
 
-/// What teu-init says, `None` when it has executed the program.
-fn hear(answer: &OwnedFd) -> Result<Option<Message>> {
+/// Everything that teu-init says until it has executed the program or is gone.
+fn hear(answer: &OwnedFd) -> Result<Vec<u8>> {
     let failed = |errno| StepError::new("listen to teu-init", errno as i32);
     let mut heard = Vec::new();
     loop {
@@ -71,7 +84,7 @@ fn hear(answer: &OwnedFd) -> Result<Option<Message>> {
         }
         let mut buffer = [0; LONGEST_MESSAGE];
         match nix::unistd::read(answer, &mut buffer) {
-            Ok(0) => return Ok(Message::new(&heard)),
+            Ok(0) => return Ok(heard),
             Ok(len) => heard.extend_from_slice(buffer.get(..len).unwrap_or_default()),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(errno) => return Err(failed(errno).into()),

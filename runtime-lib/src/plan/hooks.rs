@@ -117,7 +117,11 @@ impl Failure {
         let reason = match self {
             Self::Os(errno) => errno_text(errno),
             Self::Start(errno) => {
-                format!("fork/exec {}: {}", hook.path.display(), errno_text(errno))
+                let words = format!("fork/exec {}: {}", hook.path.display(), errno_text(errno));
+                match errno {
+                    libc::EAGAIN => words + "; a limit of processes leaves no room for it",
+                    _ => words,
+                }
             }
             Self::Timeout => {
                 let seconds = hook.timeout.unwrap_or(0);

@@ -206,7 +206,10 @@ impl Interpreter {
             Op::CopyIntoMount => self.copy_into_mount(Text(a), b),
             Op::ChangeRoot => self.change_root(),
             Op::HideHost => self.hide_host(),
-            Op::Execute => Err(refused(sys::execve(self.executable, Text(a), Text(b)))),
+            Op::Execute => {
+                self.announce_exec();
+                Err(refused(sys::execve(self.executable, Text(a), Text(b))))
+            }
         }
     }
 
@@ -256,6 +259,14 @@ impl Interpreter {
         match self.starter {
             Some(starter) => sys::write_all(starter, message).is_ok(),
             None => sys::send_all(self.channel, message).is_ok(),
+        }
+    }
+
+    /// Tells `start` that only the exec is left, which then ends what it hears: a death before that would end it just the same.
+    fn announce_exec(&self) {
+        if let Some(starter) = self.starter {
+            // Whoever has gone does not hear it.
+            let _told = sys::write_all(starter, &reached(0, 0));
         }
     }
 
