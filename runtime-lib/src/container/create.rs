@@ -216,3 +216,6 @@ fn record(plan: &Plan, state_root: &Path) -> Result<Record> {
 fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|error| StepError::io("make absolute", path, &error).into())
 }
+
+#[cfg(test)]
+mod tests;
