@@ -1,5 +1,6 @@
 //! A container's state directory, held open: every file in it is reached through the descriptor.
 
+use super::process;
 use super::record::Record;
 use crate::error::{Error, ErrorKind, StepError};
 use nix::dir::Dir;
@@ -67,11 +68,25 @@ impl StateDirectory {
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = openat(self.fd.as_fd(), ".", flags, Mode::empty())
             .map_err(|errno| failed("open the state directory", &self.path, errno))?;
+        let refused = |errno| failed("lock the state directory", &self.path, errno);
         match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Some(lock)),
+            Err((fd, Errno::EWOULDBLOCK)) if self.is_locked_by_the_dead().map_err(refused)? => {
+                // A process that was cloned by the one that took it, and that was killed, holds it until its exec.
+                let lock = Flock::lock(fd, FlockArg::LockExclusive);
+                lock.map(Some).map_err(|(_, errno)| refused(errno))
+            }
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, errno)) => Err(failed("lock the state directory", &self.path, errno)),
+            Err((_, errno)) => Err(refused(errno)),
         }
+    }
+
+    /// Whether the process that took the lock is gone.
+    fn is_locked_by_the_dead(&self) -> Result<bool, Errno> {
+        let inode = nix::sys::stat::fstat(&self.fd)?.st_ino;
+        let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+        let takers = process::takers_of_lock(&locks, inode);
+        Ok(!takers.is_empty() && !takers.into_iter().any(process::is_alive))
     }
 
     /// Whether somebody removed the directory since it was opened. Another container may have its name by now.
@@ -295,6 +310,19 @@ mod tests {
         drop(reader);
         drop(directory.make_fifo().unwrap());
         assert!(!directory.release_fifo().unwrap());
+        directory.remove().unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_outlives_its_taker_is_waited_for() {
+        let root = Root::new("dead-lock");
+        let directory = StateDirectory::create(&root.0, "a").unwrap();
+        // flock(1) takes it and is gone; what the shell leaves behind holds the file open for a moment.
+        let script = "exec 9<\"$1\" && flock 9 && { sleep 0.3 & }";
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", script, "sh"]).arg(root.0.join("a"));
+        assert!(shell.status().unwrap().success());
+        assert!(directory.try_lock().unwrap().is_some());
         directory.remove().unwrap();
     }
 

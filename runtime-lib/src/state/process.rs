@@ -43,6 +43,25 @@ pub(crate) fn open(pid: i32) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap_or(-1)) })
 }
 
+/// Whether there is a process with this number that has not exited.
+pub(crate) fn is_alive(pid: i32) -> bool {
+    match open(pid) {
+        Ok(pidfd) => !has_exited(&pidfd),
+        Err(errno) => errno != Errno::ESRCH,
+    }
+}
+
+/// The processes that took flock(2) locks of files with this inode number, as `/proc/locks` lists them (proc_locks(5)).
+pub(crate) fn takers_of_lock(locks: &str, inode: u64) -> Vec<i32> {
+    let taker = |line: &str| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, file, ..] = fields.as_slice() else { return None };
+        let number: u64 = file.rsplit(':').next()?.parse().ok()?;
+        (number == inode).then(|| pid.parse().ok()).flatten()
+    };
+    locks.lines().filter_map(taker).collect()
+}
+
 /// pidfd_send_signal(2). Signal zero only asks.
 #[allow(unsafe_code, reason = "nix has no pidfd_send_signal")]
 pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
@@ -91,6 +110,16 @@ pub(crate) fn kill_and_wait(pidfd: &OwnedFd, timeout_ms: u16) -> Result<bool, Er
 mod tests {
     use super::*;
     use std::process::Command;
+
+    #[test]
+    fn the_takers_of_a_lock_are_read() {
+        let locks = "1: FLOCK  ADVISORY  WRITE 708 00:16:1234 0 EOF\n\
+                     1: -> FLOCK  ADVISORY  WRITE 709 00:16:1234 0 EOF\n\
+                     2: POSIX  ADVISORY  WRITE 710 fe:00:1234 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE 711 fe:00:12345 0 EOF\n";
+        assert_eq!(takers_of_lock(locks, 1234), [708]);
+        assert!(takers_of_lock(locks, 99).is_empty());
+    }
 
     #[test]
     fn an_identity_ends_with_its_process() {
