@@ -121,27 +121,27 @@ pub enum Detail {
     /// The library's end of the channel is gone.
     Hangup = 7,
     /// The user namespace forbids setgroups(2), and groups were asked for.
-    GroupsDenied = 20,
+    GroupsDenied = 8,
     /// A hook could not be started.
-    HookStart = 17,
+    HookStart = 9,
     /// A hook ended with this status, as wait(2) has it, in place of an errno.
-    HookEnd = 18,
+    HookEnd = 10,
     /// A hook took longer than it may.
-    HookTimeout = 19,
+    HookTimeout = 11,
     /// The destination is on procfs.
-    InProc = 10,
+    InProc = 12,
     /// Finding the source below the root filesystem.
-    Source = 11,
+    Source = 13,
     /// A file was to be mounted over a directory.
-    FileOverDirectory = 12,
+    FileOverDirectory = 14,
     /// Reading what is copied.
-    CopyRead = 23,
+    CopyRead = 15,
     /// Writing the copy.
-    CopyWrite = 24,
+    CopyWrite = 16,
     /// Directories lie in each other more deeply than is copied.
-    CopyDepth = 25,
+    CopyDepth = 17,
     /// Clearing away a copy that was interrupted.
-    CopyClear = 26,
+    CopyClear = 18,
 }
 
 impl Detail {
@@ -156,17 +156,17 @@ impl Detail {
             5 => Self::Attributes,
             6 => Self::Attach,
             7 => Self::Hangup,
-            20 => Self::GroupsDenied,
-            17 => Self::HookStart,
-            18 => Self::HookEnd,
-            19 => Self::HookTimeout,
-            10 => Self::InProc,
-            11 => Self::Source,
-            12 => Self::FileOverDirectory,
-            23 => Self::CopyRead,
-            24 => Self::CopyWrite,
-            25 => Self::CopyDepth,
-            26 => Self::CopyClear,
+            8 => Self::GroupsDenied,
+            9 => Self::HookStart,
+            10 => Self::HookEnd,
+            11 => Self::HookTimeout,
+            12 => Self::InProc,
+            13 => Self::Source,
+            14 => Self::FileOverDirectory,
+            15 => Self::CopyRead,
+            16 => Self::CopyWrite,
+            17 => Self::CopyDepth,
+            18 => Self::CopyClear,
             _ => Self::Call,
         }
     }
@@ -305,50 +305,50 @@ ops! {
     AdoptConsole = 48,
     /// Binds something that is below the root filesystem. Arguments: path of it, path of the mount, [`Create`] flags, MS_*
     /// propagation of the copy or zero, address of its [`MountAttributes`], address of those with all below it.
-    BindWithin = 50,
+    BindWithin = 49,
     /// Makes a symbolic link in the entered directory; a file that stands there and is not the same link is refused. Arguments: text
     /// name, text target.
-    CopyLink = 51,
+    CopyLink = 50,
     /// Sets the scheduling policy (sched_setattr(2)). Argument: address of a [`SchedulerAttributes`].
-    SetScheduler = 60,
+    SetScheduler = 51,
     /// Sets the I/O priority of this process (ioprio_set(2)). Argument: class and level.
-    SetIoPriority = 61,
+    SetIoPriority = 52,
     /// Sets the memory policy (set_mempolicy(2)). Arguments: mode with flags, address of the node mask, number of its bits.
-    SetMemoryPolicy = 62,
+    SetMemoryPolicy = 53,
     /// Lets this process run on every CPU that its cgroup has (sched_setaffinity(2)). No arguments.
-    ResetAffinity = 63,
+    ResetAffinity = 54,
     /// Opens a file of procfs for the label of the program to come. Arguments: text path below `/proc`, which label (0 or 1).
-    OpenLabel = 64,
+    OpenLabel = 55,
     /// Writes the label into the opened file. Arguments: which label (0 or 1), address of the bytes, their number.
-    WriteLabel = 65,
+    WriteLabel = 56,
     /// Gives what hides directories a security label. Argument: text label.
-    LabelHidden = 66,
+    LabelHidden = 57,
     /// Checks that a tree is a device node. Arguments: fd, mode with file type, device number.
-    VerifyDevice = 67,
+    VerifyDevice = 58,
     /// Runs a hook to its end. Argument: address of a [`HookProgram`].
-    RunHook = 70,
+    RunHook = 59,
     /// Makes the root filesystem the root directory (chroot(2)). No arguments.
-    ChangeRoot = 71,
+    ChangeRoot = 60,
     /// Takes the host's mounts out of this mount namespace, or covers those that reveal the host. No arguments.
-    HideHost = 72,
+    HideHost = 61,
     /// Copies the mount at a path of this process's own mount namespace, for who may not copy mounts of the host's (open_tree(2)).
     /// Arguments: the fd that it becomes, text path, [`Open`] flags, MS_* propagation or zero, address of its [`MountAttributes`],
     /// address of those with all below it.
-    OpenTree = 80,
+    OpenTree = 62,
     /// Gives up the caller's supplementary groups, unless the user namespace forbids that (user_namespaces(7)); then a later
     /// [`SetGroups`](Op::SetGroups) must not ask for any. No arguments.
-    DropGroups = 81,
+    DropGroups = 63,
     /// Makes a mount and then attaches it, also over one of the same filesystem, where mount(2) says `EBUSY`. Arguments: path, text
     /// type, address of a [`MountAttributes`], of which those to set count.
-    MountDetached = 82,
+    MountDetached = 64,
     /// Starts a session keyring that nobody else has (keyctl(2)). No arguments.
-    NewSessionKeyring = 100,
+    NewSessionKeyring = 65,
     /// Opens the directory that the next copy is made of; one that is not there is copied as nothing. Argument: path.
-    OpenCopySource = 85,
+    OpenCopySource = 66,
     /// Fills a tree that the library opened, if it is empty. Arguments: fd, [`Keep`] flags.
-    CopyIntoTree = 86,
+    CopyIntoTree = 67,
     /// Fills the tmpfs that was just mounted at a path. Arguments: path, [`Keep`] flags.
-    CopyIntoMount = 87,
+    CopyIntoMount = 68,
 }
 
 /// `struct sched_attr` of sched_setattr(2).
@@ -614,17 +614,8 @@ mod tests {
 
     #[test]
     fn details_survive_their_numbers() {
-        for detail in [
-            Detail::Call,
-            Detail::Resolve,
-            Detail::Create,
-            Detail::Verify,
-            Detail::Hangup,
-            Detail::HookStart,
-            Detail::HookEnd,
-            Detail::HookTimeout,
-        ] {
-            assert_eq!(Detail::from_number(detail as u16), detail);
+        for number in 0..=Detail::CopyClear as u16 {
+            assert_eq!(Detail::from_number(number) as u16, number);
         }
     }
 }

@@ -36,9 +36,9 @@ pub(crate) enum Rendezvous {
     /// The terminal's master is on its way.
     ConsoleSent = 10,
     /// teu-init is in the container's network namespace.
-    NetworkEntered = 19,
+    NetworkEntered = 11,
     /// The network devices are there, too.
-    NetDevicesMoved = 20,
+    NetDevicesMoved = 12,
 }
 
 impl Rendezvous {
