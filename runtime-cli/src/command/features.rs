@@ -90,10 +90,10 @@ fn features() -> Features {
         linux: Linux {
             namespaces: teu::namespace_names(),
             capabilities: teu::capability_names(),
-            cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: false },
+            cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true },
             seccomp: NO,
-            apparmor: Enabled { enabled: true },
-            selinux: Enabled { enabled: true },
+            apparmor: YES,
+            selinux: YES,
             intel_rdt: IntelRdt { enabled: true, schemata: true, monitoring: true },
             memory_policy: MemoryPolicy {
                 modes: teu::memory_policy_modes(),
@@ -132,7 +132,7 @@ mod tests {
         assert!(linux["namespaces"].as_array().unwrap().contains(&json!("mount")));
         assert!(linux["capabilities"].as_array().unwrap().contains(&json!("CAP_CHOWN")));
         let cgroup =
-            json!({"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false});
+            json!({"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true});
         assert_eq!(linux["cgroup"], cgroup);
         let no = json!({"enabled": false});
         for key in ["apparmor", "selinux", "netDevices"] {
