@@ -279,6 +279,9 @@ fn security_etc_passwd_of_the_image_is_not_trusted() {
             continue;
         }
         let env = outcome.ok().answers()[0]["env"].clone();
+        if c.runtime().differs("crun", "1.8: sets no HOME where it finds none") {
+            continue;
+        }
         assert!(env.as_array().expect("a list").contains(&json!("HOME=/")), "{what}: {env}");
     }
 }
