@@ -94,9 +94,11 @@ fn rootless_state_is_in_the_users_runtime_directory() {
     let bundle = c.bundle.directory().to_string_lossy().into_owned();
     let created = c.command_without_root(["create", "--bundle", &bundle, c.id()]).run().ok();
     let root = c.user().runtime_directory().join(c.runtime().name());
-    let metadata = fs::metadata(&root).expect("the state root");
+    let metadata = fs::metadata(&root);
+    // First of all: nobody else knows of this one.
     let _removed = c.command_without_root(["delete", "--force", c.id()]).run().ok();
     drop(created);
+    let metadata = metadata.expect("the state root");
     assert_eq!(metadata.uid(), c.user().id);
     let sticky = metadata.permissions().mode() & 0o7777;
     if c.runtime().differs("crun", "1.8: its state root is neither sticky nor private to the user")
