@@ -45,6 +45,14 @@ pub struct Header {
     pub errno_count: u64,
 }
 
+/// Two fields of 32 bits in one word, as they lie in a C struct: the first one in its first half.
+#[must_use]
+pub fn word_of(first: u32, second: u32) -> u64 {
+    let [a, b, c, d] = first.to_ne_bytes();
+    let [e, f, g, h] = second.to_ne_bytes();
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
 /// One step: an operation and its arguments, whose meaning is told at each [`Op`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]

@@ -19,6 +19,7 @@ use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use std::ffi::CString;
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use teu_init::program::word_of;
 
 /// How many descriptors travel in one message; the kernel takes 253 (unix(7), `SCM_MAX_FD`).
 const BATCH: usize = 200;
@@ -140,11 +141,7 @@ impl Message {
         let halves: Vec<u32> =
             SOL_SOCKET_SCM_RIGHTS.into_iter().chain(numbers).chain([0]).collect();
         let (pairs, _) = halves.as_chunks::<2>();
-        let rest = pairs.iter().map(|[low, high]| {
-            let [a, b, c, d] = low.to_ne_bytes();
-            let [e, f, g, h] = high.to_ne_bytes();
-            u64::from_ne_bytes([a, b, c, d, e, f, g, h])
-        });
+        let rest = pairs.iter().map(|&[first, second]| word_of(first, second));
         Self {
             control: std::iter::once(length).chain(rest).collect(),
             length,

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use teu_init::program::{
     self, ADDRESS, Create, ErrnoText, Header, HookProgram, MAGIC, MountAttributes, Op, Open,
-    SchedulerAttributes, Step,
+    SchedulerAttributes, Step, word_of,
 };
 
 /// Errno values that exec(2) gives for reasons in the container (execve(2)): the ones that teu-init can say by itself.
@@ -157,16 +157,10 @@ impl<'a> Data<'a> {
     fn scheduler(&mut self, wanted: &super::scheduling::SchedulerAttributes) -> u64 {
         let [runtime, deadline, period] = wanted.deadline;
         let size = size_of::<SchedulerAttributes>() as u64;
-        // Two fields of 32 bits in a word, the first one in its first half.
-        let pair = |first: u32, second: u32| {
-            let [a, b, c, d] = first.to_ne_bytes();
-            let [e, f, g, h] = second.to_ne_bytes();
-            u64::from_ne_bytes([a, b, c, d, e, f, g, h])
-        };
         self.words([
-            pair(u32::try_from(size).unwrap_or(0), wanted.policy),
+            word_of(u32::try_from(size).unwrap_or(0), wanted.policy),
             wanted.flags,
-            pair(wanted.nice.cast_unsigned(), wanted.priority),
+            word_of(wanted.nice.cast_unsigned(), wanted.priority),
             runtime,
             deadline,
             period,

@@ -1,5 +1,6 @@
 //! Steps that make files: device nodes, links, and what is written into procfs.
 
+use super::filesystem::is_procfs_root;
 use super::rootfs::{open_unmounted, resolve_directory};
 use super::{Failure, Interpreter, Outcome, refused};
 use crate::program::{Detail, device_number};
@@ -45,17 +46,12 @@ impl Interpreter {
     /// The root of the runtime's procfs. Asked for the first time before the pivot, so it is not one that the image brought.
     pub(super) fn proc(&mut self) -> core::result::Result<Fd, Failure> {
         const O_PATH: usize = 0o10_000_000;
-        /// `PROC_SUPER_MAGIC` of linux/magic.h, and `PROC_ROOT_INO` of linux/proc_fs.h.
-        const PROCFS: u64 = super::rootfs::PROC_SUPER_MAGIC;
-        const ROOT_INODE: u64 = 1;
         if let Some(fd) = self.proc {
             return Ok(fd);
         }
         let fd = sys::openat(Fd::CWD, Text::of(b"/proc\0"), O_PATH, 0)
             .map_err(|errno| (Detail::Resolve, errno))?;
-        let magic = sys::filesystem_magic(fd).map_err(|errno| (Detail::Resolve, errno))?;
-        let inode = sys::inode(fd).map_err(|errno| (Detail::Resolve, errno))?;
-        if magic != PROCFS || inode != ROOT_INODE {
+        if !is_procfs_root(fd).map_err(|errno| (Detail::Resolve, errno))? {
             return Err((Detail::Verify, Errno(0)));
         }
         self.proc = Some(fd);

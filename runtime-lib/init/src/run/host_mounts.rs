@@ -1,5 +1,6 @@
 //! Steps for roots that are not pivoted: the host's mounts are taken away by name, and the root directory changes.
 
+use super::filesystem::{PROC_SUPER_MAGIC, SYSFS_MAGIC};
 use super::rootfs::open_unmounted;
 use super::{Failure, Interpreter, Outcome, refused};
 use crate::program::Detail;
@@ -39,8 +40,7 @@ impl Interpreter {
     fn cover_if_revealing(&mut self, path: Text) -> Outcome {
         const O_PATH_NOFOLLOW: usize =
             0o10_000_000 | if cfg!(target_arch = "aarch64") { 0o100_000 } else { 0o400_000 };
-        /// `PROC_SUPER_MAGIC` and `SYSFS_MAGIC` of linux/magic.h.
-        const REVEALING: [u64; 2] = [0x9fa0, 0x6265_6572];
+        const REVEALING: [u64; 2] = [PROC_SUPER_MAGIC, SYSFS_MAGIC];
         // A mount of the container's root, whose name leads nowhere out here, or one that is gone.
         let Ok(mount) = sys::openat(Fd::CWD, path, O_PATH_NOFOLLOW, 0) else { return Ok(()) };
         let magic = sys::filesystem_magic(mount).map_err(|errno| (Detail::Verify, errno))?;

@@ -8,6 +8,7 @@
 mod console;
 mod copy;
 mod files;
+mod filesystem;
 mod hooks;
 mod host_mounts;
 mod mounts;

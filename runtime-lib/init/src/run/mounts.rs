@@ -1,5 +1,6 @@
 //! Steps that change the mount namespace.
 
+use super::filesystem::{PROC_SUPER_MAGIC, SYSFS_MAGIC, is_procfs_root};
 use super::rootfs::{
     destination, resolve, resolve_directory, resolve_nofollow, resolve_without_links,
 };
@@ -10,9 +11,6 @@ use crate::sys::{self, Errno, Fd, Text};
 /// `MOUNT_ATTR_RDONLY`, `MOUNT_ATTR_NOSUID`, `MOUNT_ATTR_NODEV`, `MOUNT_ATTR_NOEXEC`.
 pub(super) const ATTR_RDONLY: u64 = 1;
 const ATTR_HIDDEN: usize = 1 | 2 | 4 | 8;
-/// `PROC_SUPER_MAGIC` and `SYSFS_MAGIC` of linux/magic.h.
-const PROC_SUPER_MAGIC: u64 = 0x9fa0;
-const SYSFS_MAGIC: u64 = 0x6265_6572;
 /// As long as the options of a filesystem may be (mount(2)).
 const PAGE: usize = 4096;
 /// `AT_RECURSIVE`.
@@ -128,12 +126,11 @@ fn change_tree(
 
 /// What the container takes for /proc has to be a procfs, and the whole of it (CVE-2019-16884).
 fn verify_procfs(tree: Fd) -> Outcome {
-    /// `PROC_ROOT_INO` of the kernel.
-    const ROOT: u64 = 1;
-    let magic = sys::filesystem_magic(tree).map_err(|errno| (Detail::Tree, errno))?;
-    let inode = sys::inode(tree).map_err(|errno| (Detail::Tree, errno))?;
-    let is_procfs = magic == super::rootfs::PROC_SUPER_MAGIC && inode == ROOT;
-    if is_procfs { Ok(()) } else { Err((Detail::Verify, Errno(0))) }
+    match is_procfs_root(tree) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err((Detail::Verify, Errno(0))),
+        Err(errno) => Err((Detail::Tree, errno)),
+    }
 }
 
 /// Changes attributes of the mount at `path`.

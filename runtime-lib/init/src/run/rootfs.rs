@@ -4,6 +4,7 @@
 //! (`openat2(RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS)`), to a descriptor on which the caller acts. A path that was resolved is
 //! never walked again.
 
+use super::filesystem::PROC_SUPER_MAGIC;
 use super::{Failure, Outcome};
 use crate::program::{Create, Detail};
 use crate::sys::{self, Errno, Fd, Text};
@@ -20,9 +21,6 @@ const RESOLVE_IN_ROOT: u64 = 0x10;
 
 /// How often a resolution is repeated that the kernel broke off because something was renamed meanwhile (openat2(2), `EAGAIN`).
 const RACES: usize = 128;
-
-/// The filesystem magic of procfs (statfs(2)).
-pub(super) const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
 /// How many links to nowhere are followed, as many as the kernel follows links (path_resolution(7)).
 const LINKS: u8 = 40;
